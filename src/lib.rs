@@ -1,0 +1,6 @@
+//! Plangate: plan gating over PostgreSQL.
+
+pub mod domain;
+pub mod http;
+pub mod providers;
+pub mod store;
