@@ -1,0 +1,316 @@
+//! A subscription, what it gives access to at an instant, and how it changes when its provider says something new.
+
+use chrono::{DateTime, Days, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::provider_event::ProviderName;
+
+/// One sold version of a tier.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlanRef {
+    /// Tier key, as in the catalogue.
+    pub tier: String,
+    /// Version of that tier's content, from 1.
+    pub version: i32,
+}
+
+/// Where a subscription stands, in Stripe's vocabulary plus `expired` (ran its course).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubscriptionStatus {
+    /// In its trial.
+    Trialing,
+    /// Paid.
+    Active,
+    /// A payment failed and is being retried.
+    PastDue,
+    /// The first payment has not succeeded yet.
+    Incomplete,
+    /// The first payment never succeeded.
+    IncompleteExpired,
+    /// Retries are exhausted.
+    Unpaid,
+    /// Ended before its course was run.
+    Canceled,
+    /// Paused, or its collection is.
+    Paused,
+    /// Ran its course.
+    Expired,
+}
+
+impl SubscriptionStatus {
+    /// Every status, for exhaustive tests and parsing.
+    pub const ALL: [Self; 9] = [
+        Self::Trialing,
+        Self::Active,
+        Self::PastDue,
+        Self::Incomplete,
+        Self::IncompleteExpired,
+        Self::Unpaid,
+        Self::Canceled,
+        Self::Paused,
+        Self::Expired,
+    ];
+
+    /// The name in the database and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trialing => "trialing",
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Incomplete => "incomplete",
+            Self::IncompleteExpired => "incomplete_expired",
+            Self::Unpaid => "unpaid",
+            Self::Canceled => "canceled",
+            Self::Paused => "paused",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Final at the provider: a later report of anything else is stale and is not believed.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Canceled | Self::IncompleteExpired | Self::Expired)
+    }
+
+    /// Whether the provider still considers the customer a subscriber who owes or pays (blocks a second checkout).
+    pub const fn is_open(self) -> bool {
+        !self.is_terminal()
+    }
+}
+
+/// What a lapsed or lowered subscription's former plan still allows, for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grace {
+    /// The former plan.
+    pub plan: PlanRef,
+    /// First instant at which it allows nothing more.
+    pub ends_at: DateTime<Utc>,
+}
+
+/// A subscription as stored: what its provider (or an operator) last said, and the grace that follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Our id.
+    pub id: Uuid,
+    /// Who bills it.
+    pub provider: ProviderName,
+    /// The provider's id.
+    pub provider_subscription_id: String,
+    /// Status last reported.
+    pub status: SubscriptionStatus,
+    /// The plan version it was sold.
+    pub plan: PlanRef,
+    /// Price for each interval in minor units where it differs from the plan's own.
+    pub unit_amount: Option<i64>,
+    /// ISO 4217, lowercase, of `unit_amount`.
+    pub currency: Option<String>,
+    /// Usage periods are monthly steps from here.
+    pub anchor: DateTime<Utc>,
+    /// Start of the provider's billing period.
+    pub current_period_start: Option<DateTime<Utc>>,
+    /// End of the provider's billing period.
+    pub current_period_end: Option<DateTime<Utc>>,
+    /// Cancelled, but paid until the period's end.
+    pub cancel_at_period_end: bool,
+    /// When paid access is known to end.
+    pub access_ends_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// End of the trial.
+    pub trial_end: Option<DateTime<Utc>>,
+    /// The grace started by a failed payment, an end or a downgrade.
+    pub grace: Option<Grace>,
+    /// A lapse has begun and has had, or has forfeited, its one grace.
+    pub lapsed: bool,
+    /// When it came to be.
+    pub started_at: DateTime<Utc>,
+}
+
+/// What a subscription is good for at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Its plan is in force.
+    Live,
+    /// It once was; its plan may still have a grace.
+    Lapsed {
+        /// When its plan ceased to be in force.
+        ended: DateTime<Utc>,
+        /// When the grace after that ended or will end.
+        grace_ends: Option<DateTime<Utc>>,
+    },
+    /// Nothing was ever paid.
+    Never,
+}
+
+impl Subscription {
+    /// The table "Plan in force" of PRODUCT section 2, for one subscription.
+    pub fn access(&self, now: DateTime<Utc>, grace_days: u32) -> Access {
+        let scheduled_end = self.access_ends_at.filter(|end| *end <= now);
+        match self.status {
+            SubscriptionStatus::Incomplete | SubscriptionStatus::IncompleteExpired => Access::Never,
+            SubscriptionStatus::Trialing | SubscriptionStatus::Active => match scheduled_end {
+                Some(_) => self.lapse(now, grace_days),
+                None => Access::Live,
+            },
+            SubscriptionStatus::PastDue => {
+                let grace_runs = self.grace.as_ref().is_some_and(|grace| now < grace.ends_at);
+                if grace_runs && scheduled_end.is_none() { Access::Live } else { self.lapse(now, grace_days) }
+            }
+            SubscriptionStatus::Expired => match self.current_period_end {
+                Some(end) if now < end => Access::Live,
+                _ => self.lapse(now, grace_days),
+            },
+            SubscriptionStatus::Unpaid | SubscriptionStatus::Canceled | SubscriptionStatus::Paused => self.lapse(now, grace_days),
+        }
+    }
+
+    fn lapse(&self, now: DateTime<Utc>, grace_days: u32) -> Access {
+        let grace_ends = self.grace_at(now, grace_days).map(|grace| grace.ends_at);
+        let kept_through_grace = if self.status == SubscriptionStatus::PastDue { grace_ends } else { None };
+        let ended = earliest(kept_through_grace, self.ended_at)
+            .or(self.access_ends_at)
+            .or(self.current_period_end)
+            .unwrap_or(self.started_at);
+        Access::Lapsed { ended, grace_ends }
+    }
+
+    /// The grace that this subscription has, running or over: the stored one, or the one that a known end of paid access
+    /// starts by the clock alone.
+    pub fn grace_at(&self, now: DateTime<Utc>, grace_days: u32) -> Option<Grace> {
+        // A failed payment or a lapse has settled the grace: a later end never extends or reopens it.
+        if self.lapsed {
+            return self.grace.clone();
+        }
+        let paid_until = match self.status {
+            SubscriptionStatus::Expired => self.current_period_end,
+            SubscriptionStatus::Trialing | SubscriptionStatus::Active | SubscriptionStatus::PastDue => self.access_ends_at,
+            _ => None,
+        };
+        match paid_until {
+            Some(end) if end <= now => Some(Grace { plan: self.plan.clone(), ends_at: after_days(end, grace_days) }),
+            _ => self.grace.clone(),
+        }
+    }
+}
+
+/// What a provider or an operator says about a subscription now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Reported status.
+    pub status: SubscriptionStatus,
+    /// The plan version that the reported price means.
+    pub plan: PlanRef,
+    /// Anchor of its billing cycle.
+    pub anchor: DateTime<Utc>,
+    /// Start of the billing period.
+    pub current_period_start: Option<DateTime<Utc>>,
+    /// End of the billing period.
+    pub current_period_end: Option<DateTime<Utc>>,
+    /// Ends with the period.
+    pub cancel_at_period_end: bool,
+    /// Ends at this date.
+    pub cancel_at: Option<DateTime<Utc>>,
+    /// Ended at.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Trial's end.
+    pub trial_end: Option<DateTime<Utc>>,
+    /// Whether an end reported here is one after which a grace is due (not after a refund, a lost dispute or an operator's end).
+    pub end_with_grace: bool,
+}
+
+/// What a report does to a stored subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The subscription afterwards.
+    pub after: Subscription,
+    /// It was not paid for before and is now: graces of the customer's other subscriptions end.
+    pub newly_active: bool,
+}
+
+impl Subscription {
+    /// Applies what was reported; `lowers` says whether the reported plan is of a lower tier than the stored one.
+    ///
+    /// `now` is when the fact became known and starts a grace, except where the report names an earlier end of paid access.
+    /// Returns `None` where the report is stale: a terminal status never regresses.
+    pub fn apply(&self, report: Report, lowers: bool, now: DateTime<Utc>, grace_days: u32) -> Option<Change> {
+        use SubscriptionStatus as S;
+        if self.status.is_terminal() && report.status != self.status {
+            return None;
+        }
+        let pays = |status: S| matches!(status, S::Trialing | S::Active);
+        // Not `access`: an end known in advance is a lapse by the clock, and renewing after it is new activity.
+        let was_live = pays(self.status) && self.access_ends_at.is_none_or(|end| now < end);
+        let access_ends_at = report
+            .cancel_at
+            .or(if report.cancel_at_period_end { report.current_period_end } else { None })
+            .or(if report.status == S::Expired { report.current_period_end } else { None });
+        let newly_active = pays(report.status) && !was_live;
+
+        let mut grace = self.grace.clone();
+        let mut lapsed = self.lapsed;
+        match report.status {
+            S::Trialing | S::Active => {
+                if newly_active {
+                    grace = None;
+                    lapsed = false;
+                }
+                if self.plan.tier != report.plan.tier {
+                    grace = (lowers && was_live)
+                        .then(|| Grace { plan: self.plan.clone(), ends_at: after_days(now, grace_days) });
+                }
+            }
+            S::PastDue | S::Unpaid | S::Canceled if !lapsed => {
+                // Past due means that an earlier payment succeeded, even where this is the first we hear of it.
+                let had_access =
+                    report.status == S::PastDue || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
+                if had_access {
+                    let paid_until = match report.status {
+                        S::Canceled => earliest(self.access_ends_at, report.ended_at).map_or(now, |end| end.min(now)),
+                        _ => self.access_ends_at.map_or(now, |end| end.min(now)),
+                    };
+                    lapsed = true;
+                    grace = (report.end_with_grace && self.status != S::Paused)
+                        .then(|| Grace { plan: self.plan.clone(), ends_at: after_days(paid_until, grace_days) });
+                }
+            }
+            // A pause starts no grace, and ends none that runs; what follows it has none either.
+            S::Paused => lapsed = true,
+            S::Canceled if !report.end_with_grace => grace = None,
+            _ => {}
+        }
+
+        let after = Subscription {
+            status: report.status,
+            plan: report.plan,
+            anchor: report.anchor,
+            current_period_start: report.current_period_start,
+            current_period_end: report.current_period_end,
+            cancel_at_period_end: report.cancel_at_period_end,
+            access_ends_at,
+            ended_at: report.ended_at,
+            trial_end: report.trial_end,
+            grace,
+            lapsed,
+            ..self.clone()
+        };
+        Some(Change { after, newly_active })
+    }
+}
+
+fn earliest(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn after_days(instant: DateTime<Utc>, days: u32) -> DateTime<Utc> {
+    instant.checked_add_days(Days::new(u64::from(days))).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
