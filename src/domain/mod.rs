@@ -1,1 +1,4 @@
 //! The rules, pure.
+
+pub mod catalogue;
+pub mod money;
