@@ -2,5 +2,6 @@
 
 pub mod domain;
 pub mod http;
+pub mod meter;
 pub mod providers;
 pub mod store;

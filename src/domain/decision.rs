@@ -52,7 +52,10 @@ pub enum Reason {
 impl Reason {
     /// Whether the rule allows.
     pub const fn allows(self) -> bool {
-        matches!(self, Self::WithinLimit | Self::Overage | Self::SoftLimitExceeded | Self::GracePeriod)
+        matches!(
+            self,
+            Self::WithinLimit | Self::Overage | Self::SoftLimitExceeded | Self::GracePeriod
+        )
     }
 
     /// The word on the wire.
@@ -101,7 +104,10 @@ impl DecisionPlan {
         Self {
             tier: standing.plan.plan.tier.clone(),
             version: standing.plan.version,
-            status: standing.status.map_or("none", |status| status.as_str()).to_owned(),
+            status: standing
+                .status
+                .map_or("none", |status| status.as_str())
+                .to_owned(),
             source: standing.source,
         }
     }
@@ -235,12 +241,22 @@ pub struct Case<'a> {
 impl<'a> Case<'a> {
     /// The terms under the plan in force.
     pub fn terms(&self) -> Terms<'a> {
-        Terms::of(&self.standing.plan, self.feature, self.kind, self.adjustment)
+        Terms::of(
+            &self.standing.plan,
+            self.feature,
+            self.kind,
+            self.adjustment,
+        )
     }
 
     fn former_terms(&self) -> Option<Terms<'a>> {
         let grace = self.standing.grace.as_ref()?;
-        Some(Terms::of(&grace.plan, self.feature, self.kind, self.adjustment))
+        Some(Terms::of(
+            &grace.plan,
+            self.feature,
+            self.kind,
+            self.adjustment,
+        ))
     }
 
     /// The rule that fires for `ask` on `balance`, before any effect.
@@ -257,12 +273,21 @@ impl<'a> Case<'a> {
     /// Whether a request is let through: what the rules allow, and under observation what they deny, too, as long as it can
     /// be counted at all.
     pub fn admits(&self, reason: Reason, ask: Ask, balance: Balance) -> bool {
-        reason.allows() || (self.enforcement == Enforcement::Observe && balance.used.checked_add(ask.quantity).is_some())
+        reason.allows()
+            || (self.enforcement == Enforcement::Observe
+                && balance.used.checked_add(ask.quantity).is_some())
     }
 
     /// The whole decision. `before` is what the reason was judged on, `after` is the balance to show (after the effect, where
     /// there was one), `crossed` the warning levels that the effect crossed.
-    pub fn decision(&self, ask: Ask, reason: Reason, before: Balance, after: Balance, crossed: Vec<u8>) -> Decision {
+    pub fn decision(
+        &self,
+        ask: Ask,
+        reason: Reason,
+        before: Balance,
+        after: Balance,
+        crossed: Vec<u8>,
+    ) -> Decision {
         let terms = self.terms();
         let counted = matches!(self.kind, FeatureKind::Metered | FeatureKind::Allocated);
         let limit = if counted { terms.limit } else { None };
@@ -273,24 +298,37 @@ impl<'a> Case<'a> {
             allowed: self.admits(reason, ask, before),
             enforced: self.enforcement == Enforcement::Enforce,
             reason,
-            requested: if self.kind == FeatureKind::Static { ask.value.unwrap_or(0) } else { ask.quantity },
+            requested: if self.kind == FeatureKind::Static {
+                ask.value.unwrap_or(0)
+            } else {
+                ask.quantity
+            },
             limit: shown_limit(&terms),
             limit_source: terms.source,
             hard_limit: terms.hard_limit,
             used: counted.then_some(after.used),
             held: counted.then_some(after.held),
-            remaining: if counted { after.remaining(terms.limit) } else { None },
+            remaining: if counted {
+                after.remaining(terms.limit)
+            } else {
+                None
+            },
             percent_used: usage::percent_used(after.used, limit),
             warning_level: usage::warning_level(after.used, limit),
             warnings_crossed: crossed,
             overage: priced_overage(&terms, after.used),
             plan: DecisionPlan::of(self.standing),
             period: (self.kind == FeatureKind::Metered).then_some(self.standing.period),
-            grace: self.standing.grace.as_ref().zip(self.former_terms()).map(|(grace, former)| DecisionGrace {
-                tier: grace.plan.plan.tier.clone(),
-                limit: shown_limit(&former),
-                ends_at: grace.ends_at,
-            }),
+            grace: self
+                .standing
+                .grace
+                .as_ref()
+                .zip(self.former_terms())
+                .map(|(grace, former)| DecisionGrace {
+                    tier: grace.plan.plan.tier.clone(),
+                    limit: shown_limit(&former),
+                    ends_at: grace.ends_at,
+                }),
             upgrade: self.upgrade(ask, reason, before),
             event_id: None,
             as_of: self.now,
@@ -303,12 +341,28 @@ impl<'a> Case<'a> {
         let terms = self.terms();
         let rank = self.plans.rank(&self.standing.plan.reference());
         let higher = self.plans.current().iter().skip(rank + 1);
-        let mut offers = higher.map(|plan| (plan, Terms::of(plan, self.feature, self.kind, self.adjustment)));
+        let mut offers = higher.map(|plan| {
+            (
+                plan,
+                Terms::of(plan, self.feature, self.kind, self.adjustment),
+            )
+        });
         let (plan, _) = offers.find(|(_, offer)| {
-            if reason.allows() { offer.exceed(&terms) } else { judge(offer, ask, balance).allows() }
+            if reason.allows() {
+                offer.exceed(&terms)
+            } else {
+                judge(offer, ask, balance).allows()
+            }
         })?;
-        let reason = if terms.granted { UpgradeReason::HigherLimit } else { UpgradeReason::FeatureAvailable };
-        Some(Upgrade { tier: plan.plan.tier.clone(), reason })
+        let reason = if terms.granted {
+            UpgradeReason::HigherLimit
+        } else {
+            UpgradeReason::FeatureAvailable
+        };
+        Some(Upgrade {
+            tier: plan.plan.tier.clone(),
+            reason,
+        })
     }
 }
 
@@ -320,19 +374,32 @@ fn judge(terms: &Terms<'_>, ask: Ask, balance: Balance) -> Reason {
     match terms.kind {
         FeatureKind::Boolean => Reason::FeatureNotInPlan,
         FeatureKind::Static if terms.granted => Reason::ValueAboveLimit,
-        FeatureKind::Metered | FeatureKind::Allocated if terms.granted => over_limit(terms, after(ask, balance)),
-        FeatureKind::Static | FeatureKind::Metered | FeatureKind::Allocated => Reason::FeatureNotInPlan,
+        FeatureKind::Metered | FeatureKind::Allocated if terms.granted => {
+            over_limit(terms, after(ask, balance))
+        }
+        FeatureKind::Static | FeatureKind::Metered | FeatureKind::Allocated => {
+            Reason::FeatureNotInPlan
+        }
     }
 }
 
 fn over_limit(terms: &Terms<'_>, after: Option<i64>) -> Reason {
     // A sum past 64 bits cannot be counted, so nothing admits it.
-    let Some(after) = after else { return Reason::HardLimitReached };
+    let Some(after) = after else {
+        return Reason::HardLimitReached;
+    };
     if let Some(overage) = terms.overage {
         let above = usage::overage(after, terms.limit);
-        return if overage.max_quantity.is_none_or(|cap| above <= cap) { Reason::Overage } else { Reason::HardLimitReached };
+        return if overage.max_quantity.is_none_or(|cap| above <= cap) {
+            Reason::Overage
+        } else {
+            Reason::HardLimitReached
+        };
     }
-    if terms.hard_limit.is_some_and(|hard_limit| after <= hard_limit) {
+    if terms
+        .hard_limit
+        .is_some_and(|hard_limit| after <= hard_limit)
+    {
         Reason::SoftLimitExceeded
     } else {
         Reason::HardLimitReached
@@ -345,7 +412,9 @@ fn within_limit(terms: &Terms<'_>, ask: Ask, balance: Balance) -> bool {
     }
     match terms.kind {
         FeatureKind::Boolean => true,
-        FeatureKind::Static => terms.limit.is_none_or(|limit| ask.value.unwrap_or(0) <= limit),
+        FeatureKind::Static => terms
+            .limit
+            .is_none_or(|limit| ask.value.unwrap_or(0) <= limit),
         FeatureKind::Metered | FeatureKind::Allocated => {
             after(ask, balance).is_some_and(|after| terms.limit.is_none_or(|limit| after <= limit))
         }
@@ -353,7 +422,10 @@ fn within_limit(terms: &Terms<'_>, ask: Ask, balance: Balance) -> bool {
 }
 
 fn after(ask: Ask, balance: Balance) -> Option<i64> {
-    balance.used.checked_add(balance.held)?.checked_add(ask.quantity)
+    balance
+        .used
+        .checked_add(balance.held)?
+        .checked_add(ask.quantity)
 }
 
 /// A feature's limit as the API shows it; `None`: unlimited.
@@ -369,6 +441,13 @@ pub fn priced_overage(terms: &Terms<'_>, used: i64) -> Option<DecisionOverage> {
     let quantity = usage::overage(used, terms.limit);
     let price = terms.overage?.prices.first().filter(|_| quantity > 0)?;
     // A sum that no decimal holds has no printable amount; the quantity still tells.
-    let amount_decimal = price.unit_amount_decimal.times(quantity).map_or_else(|_| String::new(), |amount| amount.to_string());
-    Some(DecisionOverage { quantity, amount_decimal, currency: price.currency.as_str().to_owned() })
+    let amount_decimal = price
+        .unit_amount_decimal
+        .times(quantity)
+        .map_or_else(|_| String::new(), |amount| amount.to_string());
+    Some(DecisionOverage {
+        quantity,
+        amount_decimal,
+        currency: price.currency.as_str().to_owned(),
+    })
 }

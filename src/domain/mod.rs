@@ -1,4 +1,14 @@
 //! The rules, pure.
 
 pub mod catalogue;
+pub mod decision;
+pub mod event_id;
+pub mod ids;
 pub mod money;
+pub mod period;
+pub mod plans;
+pub mod provider_event;
+pub mod standing;
+pub mod subscription;
+pub mod terms;
+pub mod usage;

@@ -18,16 +18,26 @@ impl Period {
     /// `since`, the instant at which the anchor took over (PRODUCT section 2, "Usage period").
     ///
     /// Each step is counted from the anchor itself, so an anchor on the 31st clamps to shorter months and comes back to the 31st.
-    pub fn containing(now: DateTime<Utc>, anchor: Option<DateTime<Utc>>, since: Option<DateTime<Utc>>) -> Self {
+    pub fn containing(
+        now: DateTime<Utc>,
+        anchor: Option<DateTime<Utc>>,
+        since: Option<DateTime<Utc>>,
+    ) -> Self {
         let anchor = anchor.unwrap_or(DateTime::UNIX_EPOCH);
         let mut index = month_number(now) - month_number(anchor);
         // Within its month the anchor's instant may still lie ahead; clamping never moves a step out of its month.
         if step(anchor, index) > now {
             index -= 1;
         }
-        let whole = Self { start: step(anchor, index), end: step(anchor, index + 1) };
+        let whole = Self {
+            start: step(anchor, index),
+            end: step(anchor, index + 1),
+        };
         match since {
-            Some(since) if since > whole.start && since < whole.end && since <= now => Self { start: since, end: whole.end },
+            Some(since) if since > whole.start && since < whole.end && since <= now => Self {
+                start: since,
+                end: whole.end,
+            },
             _ => whole,
         }
     }
@@ -46,9 +56,13 @@ fn month_number(instant: DateTime<Utc>) -> i32 {
 fn step(anchor: DateTime<Utc>, months: i32) -> DateTime<Utc> {
     let by = Months::new(months.unsigned_abs());
     if months < 0 {
-        anchor.checked_sub_months(by).unwrap_or(DateTime::<Utc>::MIN_UTC)
+        anchor
+            .checked_sub_months(by)
+            .unwrap_or(DateTime::<Utc>::MIN_UTC)
     } else {
-        anchor.checked_add_months(by).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        anchor
+            .checked_add_months(by)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
 
@@ -64,23 +78,51 @@ mod tests {
     #[test]
     fn without_an_anchor_periods_are_calendar_months() {
         let period = Period::containing(at("2026-02-14T08:00:00Z"), None, None);
-        assert_eq!(period, Period { start: at("2026-02-01T00:00:00Z"), end: at("2026-03-01T00:00:00Z") });
+        assert_eq!(
+            period,
+            Period {
+                start: at("2026-02-01T00:00:00Z"),
+                end: at("2026-03-01T00:00:00Z")
+            }
+        );
     }
 
     #[test]
     fn an_anchor_on_the_31st_clamps_and_comes_back() {
         let anchor = Some(at("2026-01-31T10:00:00Z"));
         let february = Period::containing(at("2026-03-01T00:00:00Z"), anchor, None);
-        assert_eq!(february, Period { start: at("2026-02-28T10:00:00Z"), end: at("2026-03-31T10:00:00Z") });
+        assert_eq!(
+            february,
+            Period {
+                start: at("2026-02-28T10:00:00Z"),
+                end: at("2026-03-31T10:00:00Z")
+            }
+        );
         let leap = Period::containing(at("2028-02-29T10:00:00Z"), anchor, None);
-        assert_eq!(leap, Period { start: at("2028-02-29T10:00:00Z"), end: at("2028-03-31T10:00:00Z") });
+        assert_eq!(
+            leap,
+            Period {
+                start: at("2028-02-29T10:00:00Z"),
+                end: at("2028-03-31T10:00:00Z")
+            }
+        );
     }
 
     #[test]
     fn a_new_anchor_opens_its_first_period_when_it_takes_over() {
         let since = at("2026-01-10T00:00:00Z");
-        let period = Period::containing(at("2026-01-12T00:00:00Z"), Some(at("2026-01-24T00:00:00Z")), Some(since));
-        assert_eq!(period, Period { start: since, end: at("2026-01-24T00:00:00Z") });
+        let period = Period::containing(
+            at("2026-01-12T00:00:00Z"),
+            Some(at("2026-01-24T00:00:00Z")),
+            Some(since),
+        );
+        assert_eq!(
+            period,
+            Period {
+                start: since,
+                end: at("2026-01-24T00:00:00Z")
+            }
+        );
     }
 
     proptest! {

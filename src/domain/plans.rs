@@ -18,7 +18,10 @@ pub struct PlanVersion {
 impl PlanVersion {
     /// The reference under which subscriptions name it.
     pub fn reference(&self) -> PlanRef {
-        PlanRef { tier: self.plan.tier.clone(), version: self.version }
+        PlanRef {
+            tier: self.plan.tier.clone(),
+            version: self.version,
+        }
     }
 
     /// The plan's grant of a feature, where it has one.
@@ -41,23 +44,44 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// Puts together the current versions (lowest first) and the sold ones, each with the position at which it ranked when it
-    /// was introduced. `newcomer_tier` is the tier of those who never subscribed (`PLAN_TIER`), else the default tier.
+    /// The current versions, lowest tier first, under the catalogue's rules. `newcomer_tier` is the tier of those who never
+    /// subscribed (`PLAN_TIER`), else the default tier.
     pub fn new(
         current: Vec<Arc<PlanVersion>>,
-        sold: impl IntoIterator<Item = (Arc<PlanVersion>, usize)>,
         default_tier: String,
         newcomer_tier: Option<String>,
         grace_days: u32,
         late_usage_days: u32,
     ) -> Self {
-        let mut by_reference: HashMap<_, _> =
-            sold.into_iter().map(|(version, position)| (version.reference(), (version, position))).collect();
-        for (position, version) in current.iter().enumerate() {
-            by_reference.insert(version.reference(), (Arc::clone(version), position));
-        }
         let newcomer_tier = newcomer_tier.unwrap_or_else(|| default_tier.clone());
-        Self { current, sold: by_reference, default_tier, newcomer_tier, grace_days, late_usage_days }
+        let plans = Self {
+            current,
+            sold: HashMap::new(),
+            default_tier,
+            newcomer_tier,
+            grace_days,
+            late_usage_days,
+        };
+        plans.with_sold([])
+    }
+
+    /// The same, knowing these sold versions, each with the position at which it ranked when it was introduced.
+    #[must_use]
+    pub fn with_sold(&self, sold: impl IntoIterator<Item = (Arc<PlanVersion>, usize)>) -> Self {
+        let current = self
+            .current
+            .iter()
+            .enumerate()
+            .map(|(position, version)| (Arc::clone(version), position));
+        let sold = sold
+            .into_iter()
+            .chain(current)
+            .map(|(version, position)| (version.reference(), (version, position)))
+            .collect();
+        Self {
+            sold,
+            ..self.clone()
+        }
     }
 
     /// The catalogue's plans, lowest tier first.
@@ -67,7 +91,9 @@ impl Plans {
 
     /// The current version of a tier.
     pub fn of_tier(&self, tier: &str) -> Option<&Arc<PlanVersion>> {
-        self.current.iter().find(|version| version.plan.tier == tier)
+        self.current
+            .iter()
+            .find(|version| version.plan.tier == tier)
     }
 
     /// A version that was sold; `None` where this process has not read it yet.
@@ -106,14 +132,22 @@ impl Plans {
 
     /// What kind of feature `key` is, in the catalogue or else in any plan sold; `None`: unknown.
     pub fn kind(&self, key: &str) -> Option<FeatureKind> {
-        let of = |version: &Arc<PlanVersion>| version.feature(key).map(|feature| feature.grant.kind());
-        self.current.iter().find_map(of).or_else(|| self.sold.values().find_map(|(version, _)| of(version)))
+        let of =
+            |version: &Arc<PlanVersion>| version.feature(key).map(|feature| feature.grant.kind());
+        self.current
+            .iter()
+            .find_map(of)
+            .or_else(|| self.sold.values().find_map(|(version, _)| of(version)))
     }
 
     /// The features of the catalogue, each once, in the order in which its plans list them.
     pub fn features(&self) -> Vec<&Feature> {
         let mut features: Vec<&Feature> = Vec::new();
-        for feature in self.current.iter().flat_map(|version| &version.plan.features) {
+        for feature in self
+            .current
+            .iter()
+            .flat_map(|version| &version.plan.features)
+        {
             if !features.iter().any(|known| known.key == feature.key) {
                 features.push(feature);
             }

@@ -77,7 +77,10 @@ impl Standing {
         plans: &Plans,
     ) -> Result<Self, UnknownPlan> {
         let version = |reference: &PlanRef| {
-            plans.sold(reference).cloned().ok_or_else(|| UnknownPlan(reference.clone()))
+            plans
+                .sold(reference)
+                .cloned()
+                .ok_or_else(|| UnknownPlan(reference.clone()))
         };
         let live = subscriptions
             .iter()
@@ -85,7 +88,11 @@ impl Standing {
             .filter(|(_, subscription)| subscription.access(now, plans.grace_days) == Access::Live)
             .max_by(|(_, a), (_, b)| {
                 let preference = |s: &Subscription| {
-                    (plans.rank(&s.plan), s.provider != ProviderName::Manual, std::cmp::Reverse(s.started_at))
+                    (
+                        plans.rank(&s.plan),
+                        s.provider != ProviderName::Manual,
+                        std::cmp::Reverse(s.started_at),
+                    )
                 };
                 preference(a).cmp(&preference(b))
             });
@@ -93,33 +100,71 @@ impl Standing {
         let grace = subscriptions
             .iter()
             .enumerate()
-            .filter_map(|(index, subscription)| Some((index, subscription.grace_at(now, plans.grace_days)?)))
+            .filter_map(|(index, subscription)| {
+                Some((index, subscription.grace_at(now, plans.grace_days)?))
+            })
             .filter(|(_, grace)| now < grace.ends_at && plans.rank(&grace.plan) >= floor)
             .max_by_key(|(_, grace)| (plans.rank(&grace.plan), grace.ends_at));
-        let latest = subscriptions.iter().enumerate().max_by_key(|(_, subscription)| subscription.started_at);
+        let latest = subscriptions
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, subscription)| subscription.started_at);
 
-        let ever_paid = subscriptions.iter().any(|s| s.access(now, plans.grace_days) != Access::Never);
+        let ever_paid = subscriptions
+            .iter()
+            .any(|s| s.access(now, plans.grace_days) != Access::Never);
         let fallback = || {
-            let plan = if ever_paid { plans.default_plan() } else { plans.newcomer_plan() };
-            plan.cloned().ok_or_else(|| UnknownPlan(PlanRef { tier: plans.default_tier().to_owned(), version: 0 }))
+            let plan = if ever_paid {
+                plans.default_plan()
+            } else {
+                plans.newcomer_plan()
+            };
+            plan.cloned().ok_or_else(|| {
+                UnknownPlan(PlanRef {
+                    tier: plans.default_tier().to_owned(),
+                    version: 0,
+                })
+            })
         };
         let (plan, source, counting, anchor) = match (&live, &grace) {
-            (Some((index, live)), _) => (version(&live.plan)?, PlanSource::Subscription, Some(*index), Some(live.anchor)),
+            (Some((index, live)), _) => (
+                version(&live.plan)?,
+                PlanSource::Subscription,
+                Some(*index),
+                Some(live.anchor),
+            ),
             (None, Some((index, _))) => {
                 let anchor = subscriptions.get(*index).map(|former| former.anchor);
                 (fallback()?, PlanSource::Grace, Some(*index), anchor)
             }
-            (None, None) => (fallback()?, PlanSource::Default, latest.map(|(index, _)| index), None),
+            (None, None) => (
+                fallback()?,
+                PlanSource::Default,
+                latest.map(|(index, _)| index),
+                None,
+            ),
         };
         let grace = match grace {
-            Some((_, grace)) => Some(RunningGrace { plan: version(&grace.plan)?, ends_at: grace.ends_at }),
+            Some((_, grace)) => Some(RunningGrace {
+                plan: version(&grace.plan)?,
+                ends_at: grace.ends_at,
+            }),
             None => None,
         };
-        let anchoring = anchoring(now, anchor, live.is_some(), remembered, subscriptions, plans.grace_days);
+        let anchoring = anchoring(
+            now,
+            anchor,
+            live.is_some(),
+            remembered,
+            subscriptions,
+            plans.grace_days,
+        );
         Ok(Self {
             plan,
             source,
-            status: counting.and_then(|index| subscriptions.get(index)).map(|subscription| subscription.status),
+            status: counting
+                .and_then(|index| subscriptions.get(index))
+                .map(|subscription| subscription.status),
             grace,
             anchoring,
             period: Period::containing(now, anchoring.anchor, anchoring.since),
@@ -145,7 +190,9 @@ fn anchoring(
         .iter()
         .filter_map(|subscription| match subscription.access(now, grace_days) {
             // A grace keeps the former anchor, unless another subscription took its place at once.
-            Access::Lapsed { ended, grace_ends } if !subscribed => Some(grace_ends.unwrap_or(ended)),
+            Access::Lapsed { ended, grace_ends } if !subscribed => {
+                Some(grace_ends.unwrap_or(ended))
+            }
             Access::Lapsed { ended, .. } => Some(ended),
             Access::Live | Access::Never => None,
         })

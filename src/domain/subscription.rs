@@ -76,7 +76,10 @@ impl SubscriptionStatus {
 
     /// Final at the provider: a later report of anything else is stale and is not believed.
     pub const fn is_terminal(self) -> bool {
-        matches!(self, Self::Canceled | Self::IncompleteExpired | Self::Expired)
+        matches!(
+            self,
+            Self::Canceled | Self::IncompleteExpired | Self::Expired
+        )
     }
 
     /// Whether the provider still considers the customer a subscriber who owes or pays (blocks a second checkout).
@@ -161,19 +164,29 @@ impl Subscription {
             },
             SubscriptionStatus::PastDue => {
                 let grace_runs = self.grace.as_ref().is_some_and(|grace| now < grace.ends_at);
-                if grace_runs && scheduled_end.is_none() { Access::Live } else { self.lapse(now, grace_days) }
+                if grace_runs && scheduled_end.is_none() {
+                    Access::Live
+                } else {
+                    self.lapse(now, grace_days)
+                }
             }
             SubscriptionStatus::Expired => match self.current_period_end {
                 Some(end) if now < end => Access::Live,
                 _ => self.lapse(now, grace_days),
             },
-            SubscriptionStatus::Unpaid | SubscriptionStatus::Canceled | SubscriptionStatus::Paused => self.lapse(now, grace_days),
+            SubscriptionStatus::Unpaid
+            | SubscriptionStatus::Canceled
+            | SubscriptionStatus::Paused => self.lapse(now, grace_days),
         }
     }
 
     fn lapse(&self, now: DateTime<Utc>, grace_days: u32) -> Access {
         let grace_ends = self.grace_at(now, grace_days).map(|grace| grace.ends_at);
-        let kept_through_grace = if self.status == SubscriptionStatus::PastDue { grace_ends } else { None };
+        let kept_through_grace = if self.status == SubscriptionStatus::PastDue {
+            grace_ends
+        } else {
+            None
+        };
         let ended = earliest(kept_through_grace, self.ended_at)
             .or(self.access_ends_at)
             .or(self.current_period_end)
@@ -190,11 +203,16 @@ impl Subscription {
         }
         let paid_until = match self.status {
             SubscriptionStatus::Expired => self.current_period_end,
-            SubscriptionStatus::Trialing | SubscriptionStatus::Active | SubscriptionStatus::PastDue => self.access_ends_at,
+            SubscriptionStatus::Trialing
+            | SubscriptionStatus::Active
+            | SubscriptionStatus::PastDue => self.access_ends_at,
             _ => None,
         };
         match paid_until {
-            Some(end) if end <= now => Some(Grace { plan: self.plan.clone(), ends_at: after_days(end, grace_days) }),
+            Some(end) if end <= now => Some(Grace {
+                plan: self.plan.clone(),
+                ends_at: after_days(end, grace_days),
+            }),
             _ => self.grace.clone(),
         }
     }
@@ -239,7 +257,13 @@ impl Subscription {
     ///
     /// `now` is when the fact became known and starts a grace, except where the report names an earlier end of paid access.
     /// Returns `None` where the report is stale: a terminal status never regresses.
-    pub fn apply(&self, report: Report, lowers: bool, now: DateTime<Utc>, grace_days: u32) -> Option<Change> {
+    pub fn apply(
+        &self,
+        report: Report,
+        lowers: bool,
+        now: DateTime<Utc>,
+        grace_days: u32,
+    ) -> Option<Change> {
         use SubscriptionStatus as S;
         if self.status.is_terminal() && report.status != self.status {
             return None;
@@ -249,8 +273,16 @@ impl Subscription {
         let was_live = pays(self.status) && self.access_ends_at.is_none_or(|end| now < end);
         let access_ends_at = report
             .cancel_at
-            .or(if report.cancel_at_period_end { report.current_period_end } else { None })
-            .or(if report.status == S::Expired { report.current_period_end } else { None });
+            .or(if report.cancel_at_period_end {
+                report.current_period_end
+            } else {
+                None
+            })
+            .or(if report.status == S::Expired {
+                report.current_period_end
+            } else {
+                None
+            });
         let newly_active = pays(report.status) && !was_live;
 
         let mut grace = self.grace.clone();
@@ -262,22 +294,27 @@ impl Subscription {
                     lapsed = false;
                 }
                 if self.plan.tier != report.plan.tier {
-                    grace = (lowers && was_live)
-                        .then(|| Grace { plan: self.plan.clone(), ends_at: after_days(now, grace_days) });
+                    grace = (lowers && was_live).then(|| Grace {
+                        plan: self.plan.clone(),
+                        ends_at: after_days(now, grace_days),
+                    });
                 }
             }
             S::PastDue | S::Unpaid | S::Canceled if !lapsed => {
                 // Past due means that an earlier payment succeeded, even where this is the first we hear of it.
-                let had_access =
-                    report.status == S::PastDue || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
+                let had_access = report.status == S::PastDue
+                    || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
                 if had_access {
                     let paid_until = match report.status {
-                        S::Canceled => earliest(self.access_ends_at, report.ended_at).map_or(now, |end| end.min(now)),
+                        S::Canceled => earliest(self.access_ends_at, report.ended_at)
+                            .map_or(now, |end| end.min(now)),
                         _ => self.access_ends_at.map_or(now, |end| end.min(now)),
                     };
                     lapsed = true;
-                    grace = (report.end_with_grace && self.status != S::Paused)
-                        .then(|| Grace { plan: self.plan.clone(), ends_at: after_days(paid_until, grace_days) });
+                    grace = (report.end_with_grace && self.status != S::Paused).then(|| Grace {
+                        plan: self.plan.clone(),
+                        ends_at: after_days(paid_until, grace_days),
+                    });
                 }
             }
             // A pause starts no grace, and ends none that runs; what follows it has none either.
@@ -300,7 +337,10 @@ impl Subscription {
             lapsed,
             ..self.clone()
         };
-        Some(Change { after, newly_active })
+        Some(Change {
+            after,
+            newly_active,
+        })
     }
 }
 
@@ -312,5 +352,7 @@ fn earliest(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> Option<DateTi
 }
 
 fn after_days(instant: DateTime<Utc>, days: u32) -> DateTime<Utc> {
-    instant.checked_add_days(Days::new(u64::from(days))).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    instant
+        .checked_add_days(Days::new(u64::from(days)))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -58,36 +58,80 @@ pub struct Terms<'a> {
 
 impl<'a> Terms<'a> {
     /// The terms of `feature`, a feature of `kind`, under a plan and an override that is current.
-    pub fn of(plan: &'a PlanVersion, feature: &str, kind: FeatureKind, adjustment: Option<&Override>) -> Self {
-        let grant = plan.feature(feature).map(|feature| &feature.grant).filter(|grant| grant.kind() == kind);
+    pub fn of(
+        plan: &'a PlanVersion,
+        feature: &str,
+        kind: FeatureKind,
+        adjustment: Option<&Override>,
+    ) -> Self {
+        let grant = plan
+            .feature(feature)
+            .map(|feature| &feature.grant)
+            .filter(|grant| grant.kind() == kind);
         if kind == FeatureKind::Boolean {
             return Self::of_switch(grant, adjustment);
         }
         let (planned, hard_limit_percent, overage) = match grant {
-            Some(Grant::Metered { limit, hard_limit_percent, overage }) => (Some(*limit), *hard_limit_percent, overage.as_ref()),
-            Some(Grant::Allocated { limit } | Grant::Static { limit }) => (Some(*limit), None, None),
+            Some(Grant::Metered {
+                limit,
+                hard_limit_percent,
+                overage,
+            }) => (Some(*limit), *hard_limit_percent, overage.as_ref()),
+            Some(Grant::Allocated { limit } | Grant::Static { limit }) => {
+                (Some(*limit), None, None)
+            }
             Some(Grant::Boolean { .. }) | None => (None, None, None),
         };
         let base = planned.unwrap_or(Some(0));
         let limit = adjustment.map_or(base, |adjustment| adjusted(base, adjustment));
-        let source = if limit == base { LimitSource::Plan } else { LimitSource::Override };
+        let source = if limit == base {
+            LimitSource::Plan
+        } else {
+            LimitSource::Override
+        };
         let hard_limit = match (kind, limit, overage) {
-            (FeatureKind::Static | FeatureKind::Boolean, _, _) | (_, None, _) | (_, _, Some(_)) => None,
+            (FeatureKind::Static | FeatureKind::Boolean, _, _) | (_, None, _) | (_, _, Some(_)) => {
+                None
+            }
             (FeatureKind::Allocated, Some(limit), None) => Some(limit),
-            (FeatureKind::Metered, Some(limit), None) => Some(percent_of(limit, hard_limit_percent.unwrap_or(100))),
+            (FeatureKind::Metered, Some(limit), None) => {
+                Some(percent_of(limit, hard_limit_percent.unwrap_or(100)))
+            }
         };
         let granted = planned.is_some() || source == LimitSource::Override;
-        Self { kind, granted, limit, hard_limit, overage, source }
+        Self {
+            kind,
+            granted,
+            limit,
+            hard_limit,
+            overage,
+            source,
+        }
     }
 
     fn of_switch(grant: Option<&Grant>, adjustment: Option<&Override>) -> Self {
         let planned = matches!(grant, Some(Grant::Boolean { enabled: true }));
         let granted = match adjustment {
-            Some(Override { enabled: Some(enabled), cap, .. }) => *enabled || (planned && !cap),
+            Some(Override {
+                enabled: Some(enabled),
+                cap,
+                ..
+            }) => *enabled || (planned && !cap),
             _ => planned,
         };
-        let source = if granted == planned { LimitSource::Plan } else { LimitSource::Override };
-        Self { kind: FeatureKind::Boolean, granted, limit: None, hard_limit: None, overage: None, source }
+        let source = if granted == planned {
+            LimitSource::Plan
+        } else {
+            LimitSource::Override
+        };
+        Self {
+            kind: FeatureKind::Boolean,
+            granted,
+            limit: None,
+            hard_limit: None,
+            overage: None,
+            source,
+        }
     }
 
     /// Whether these terms give more of the feature than `other`.

@@ -17,7 +17,12 @@ pub struct Balance {
 impl Balance {
     /// `max(0, limit − used − held)`; `None`: unlimited.
     pub fn remaining(self, limit: Option<i64>) -> Option<i64> {
-        limit.map(|limit| limit.saturating_sub(self.used).saturating_sub(self.held).max(0))
+        limit.map(|limit| {
+            limit
+                .saturating_sub(self.used)
+                .saturating_sub(self.held)
+                .max(0)
+        })
     }
 }
 
@@ -32,14 +37,19 @@ pub fn warning_level(used: i64, limit: Option<i64>) -> Option<u8> {
 /// The levels that `used` crosses for the first time: those above `announced`, lowest first.
 pub fn levels_crossed(used: i64, limit: Option<i64>, announced: u8) -> Vec<u8> {
     let reached = warning_level(used, limit).unwrap_or(0);
-    WARNING_LEVELS.into_iter().filter(|level| *level > announced && *level <= reached).collect()
+    WARNING_LEVELS
+        .into_iter()
+        .filter(|level| *level > announced && *level <= reached)
+        .collect()
 }
 
 /// `used` in percent of `limit`, rounded down to two decimals; `None` where the limit is unlimited or 0. For display only.
 pub fn percent_used(used: i64, limit: Option<i64>) -> Option<f64> {
     let limit = limit.filter(|limit| *limit > 0)?;
     let hundredths = i128::from(used) * 10_000 / i128::from(limit);
-    format!("{}.{:02}", hundredths / 100, hundredths % 100).parse().ok()
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+        .parse()
+        .ok()
 }
 
 /// What was used above the limit: `max(0, used − limit)`.
@@ -55,7 +65,10 @@ mod tests {
     fn percentages_are_rounded_down_to_two_decimals() {
         assert_eq!(percent_used(151, Some(5000)), Some(3.02));
         assert_eq!(percent_used(2, Some(3)), Some(66.66));
-        assert_eq!(percent_used(i64::MAX, Some(1)), Some(922_337_203_685_477_580_700.0));
+        assert_eq!(
+            percent_used(i64::MAX, Some(1)),
+            Some(922_337_203_685_477_580_700.0)
+        );
         assert_eq!(percent_used(5, Some(0)), None);
         assert_eq!(percent_used(5, None), None);
     }
@@ -71,7 +84,14 @@ mod tests {
 
     #[test]
     fn nothing_wraps_at_the_ends_of_the_range() {
-        assert_eq!(Balance { used: i64::MAX, held: i64::MAX }.remaining(Some(0)), Some(0));
+        assert_eq!(
+            Balance {
+                used: i64::MAX,
+                held: i64::MAX
+            }
+            .remaining(Some(0)),
+            Some(0)
+        );
         assert_eq!(warning_level(i64::MAX, Some(i64::MAX)), Some(100));
         assert_eq!(overage(i64::MAX, Some(0)), i64::MAX);
     }

@@ -1,1 +1,24 @@
-//! PostgreSQL.
+//! PostgreSQL: rows, queries and transactions. Functions take `&mut PgConnection`; no decision is taken here.
+
+pub mod audit;
+pub mod checkout_sessions;
+pub mod clock;
+pub mod counters;
+pub mod customers;
+pub mod denials;
+pub mod inbox;
+pub mod ledger;
+pub mod migrations;
+pub mod overrides;
+pub mod plan_book;
+pub mod plan_versions;
+pub mod pool;
+pub mod provider_customers;
+#[allow(missing_docs, reason = "columns are described in the migrations")]
+pub mod schema;
+pub mod subscriptions;
+
+/// A stored value that this version cannot read.
+fn unreadable(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> diesel::result::Error {
+    diesel::result::Error::DeserializationError(what.into())
+}

@@ -1,0 +1,534 @@
+//! One command, one transaction: lock the customer, recall the key, judge, write.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::prelude::*;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::domain::catalogue::FeatureKind;
+use crate::domain::decision::{Ask, Case, Decision, Reason};
+use crate::domain::event_id::EventId;
+use crate::domain::ids::IdempotencyKey;
+use crate::domain::period::Period;
+use crate::domain::usage::{self, Balance};
+use crate::store::clock::deciding_time;
+use crate::store::counters::{self, Counter};
+use crate::store::ledger::{self, Entry, Operation};
+use crate::store::{customers, denials};
+
+use super::command::{Consume, MeterError, Record, Recorded, Release, SetAllocated, Settled};
+use super::snapshot::Snapshot;
+use super::{Rules, UnknownCustomers};
+
+/// How far ahead of ours a caller's clock may be.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
+
+/// Locks the customer (made first, where unknown ones are welcome) and reads all that a decision needs.
+fn enter(conn: &mut PgConnection, rules: &Rules, customer: &str) -> Result<Snapshot, MeterError> {
+    let row = match customers::lock(conn, customer)? {
+        Some(row) => row,
+        None if rules.unknown_customers == UnknownCustomers::Reject => {
+            return Err(MeterError::UnknownCustomer);
+        }
+        None => {
+            let now = deciding_time(conn, rules.clock.as_ref())?;
+            customers::lock_or_create(conn, customer, now)?
+        }
+    };
+    // Asked after the lock was had: for one customer, time never runs backwards.
+    let now = deciding_time(conn, rules.clock.as_ref())?;
+    Snapshot::read(conn, &rules.book, customer, Some(row.anchoring()), now)
+}
+
+/// The answer that the key was given before, if it was.
+fn recall(
+    conn: &mut PgConnection,
+    customer: &str,
+    operation: Operation,
+    key: Option<&IdempotencyKey>,
+    fingerprint: &[u8],
+) -> Result<Option<Settled>, MeterError> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(remembered) = ledger::recall(conn, customer, operation, "", key.as_str())? else {
+        return Ok(None);
+    };
+    if remembered.fingerprint != fingerprint {
+        return Err(MeterError::KeyReused);
+    }
+    let decision = serde_json::from_value(remembered.outcome.unwrap_or(Value::Null))
+        .map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
+    Ok(Some(Settled {
+        decision,
+        replayed: true,
+    }))
+}
+
+/// A change of one counter, with the ledger entry that explains it.
+struct Effect<'a> {
+    operation: Operation,
+    quantity: i64,
+    key: Option<&'a IdempotencyKey>,
+    fingerprint: Vec<u8>,
+    properties: Option<Value>,
+    reason: Reason,
+    before: Balance,
+    after: Balance,
+}
+
+/// Writes the effect and returns the decision that tells of it.
+fn settle(
+    conn: &mut PgConnection,
+    snapshot: &Snapshot,
+    case: &Case<'_>,
+    ask: Ask,
+    effect: Effect<'_>,
+) -> Result<Settled, MeterError> {
+    let announced = snapshot
+        .counter(case.feature, case.kind)
+        .map_or(0, |counter| counter.warning_level);
+    let limit = case.terms().limit;
+    let crossed = usage::levels_crossed(
+        effect.after.used,
+        limit,
+        u8::try_from(announced).unwrap_or(0),
+    );
+    let event = EventId(Uuid::now_v7());
+    let decision = Decision {
+        event_id: Some(event.to_string()),
+        ..case.decision(ask, effect.reason, effect.before, effect.after, crossed)
+    };
+    let period_start = snapshot.period_start(case.kind);
+    if snapshot.counter(case.feature, case.kind).is_none()
+        && snapshot.standing.anchoring.since == Some(period_start)
+    {
+        // The first use under a new anchor: whatever period still ran ended when the anchor took over.
+        counters::close_running(conn, case.customer_id, period_start)?;
+    }
+    counters::save(
+        conn,
+        &Counter {
+            customer_id: case.customer_id.to_owned(),
+            metric_name: case.feature.to_owned(),
+            period_start,
+            period_end: (case.kind == FeatureKind::Metered).then_some(snapshot.standing.period.end),
+            value: effect.after.used,
+            warning_level: mark(case.kind, announced, effect.after.used, limit),
+            updated_at: snapshot.now,
+        },
+    )?;
+    let outcome = serde_json::to_value(&decision)
+        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
+    ledger::append(
+        conn,
+        &Entry {
+            customer_id: case.customer_id.to_owned(),
+            event_id: event.0,
+            metric_name: case.feature.to_owned(),
+            period_start,
+            operation: effect.operation.as_str(),
+            quantity: effect.quantity,
+            source: String::new(),
+            idempotency_key: effect.key.map(|key| key.as_str().to_owned()),
+            fingerprint: effect.key.map(|_| effect.fingerprint),
+            properties: effect.properties,
+            outcome: effect.key.map(|_| outcome),
+            occurred_at: snapshot.now,
+            recorded_at: snapshot.now,
+        },
+    )?;
+    Ok(Settled {
+        decision,
+        replayed: false,
+    })
+}
+
+/// The warning mark to keep. Within a period each level is announced once; a gauge has no period, so its mark follows it down.
+fn mark(kind: FeatureKind, announced: i16, used: i64, limit: Option<i64>) -> i16 {
+    let reached = usage::warning_level(used, limit).map_or(0, i16::from);
+    if kind == FeatureKind::Metered {
+        reached.max(announced)
+    } else {
+        reached
+    }
+}
+
+/// Checks that a value is given where, and only where, the feature's kind has one.
+pub(super) fn check_value(kind: FeatureKind, value: Option<i64>) -> Result<(), MeterError> {
+    match (kind, value) {
+        (FeatureKind::Static, None) => Err(MeterError::Value(
+            "a static feature needs the value that is asked for",
+        )),
+        (FeatureKind::Static, Some(_)) | (_, None) => Ok(()),
+        (_, Some(_)) => Err(MeterError::Value("only a static feature takes a value")),
+    }
+}
+
+pub(super) fn consume(
+    conn: &mut PgConnection,
+    rules: &Rules,
+    command: &Consume,
+) -> Result<Settled, MeterError> {
+    let customer = command.customer.as_str();
+    conn.transaction(|conn| {
+        let snapshot = enter(conn, rules, customer)?;
+        let fingerprint = command.fingerprint();
+        if let Some(settled) = recall(
+            conn,
+            customer,
+            Operation::Consume,
+            command.key.as_ref(),
+            &fingerprint,
+        )? {
+            return Ok(settled);
+        }
+        let kind = snapshot.kind(&command.feature)?;
+        check_value(kind, command.value)?;
+        let case = snapshot.case(&command.feature, kind, rules.enforcement);
+        let ask = Ask {
+            quantity: command.quantity,
+            value: command.value,
+        };
+        let before = snapshot.balance(&command.feature, kind);
+        let reason = case.judge(ask, before);
+        if !reason.allows() {
+            denials::note(conn, customer, &command.feature, reason, snapshot.now)?;
+        }
+        let counted = matches!(kind, FeatureKind::Metered | FeatureKind::Allocated);
+        let after = Balance {
+            used: before.used.saturating_add(command.quantity),
+            ..before
+        };
+        if !case.admits(reason, ask, before) || !counted {
+            return Ok(Settled {
+                decision: case.decision(ask, reason, before, before, Vec::new()),
+                replayed: false,
+            });
+        }
+        settle(
+            conn,
+            &snapshot,
+            &case,
+            ask,
+            Effect {
+                operation: Operation::Consume,
+                quantity: command.quantity,
+                key: command.key.as_ref(),
+                fingerprint,
+                properties: command.properties.clone(),
+                reason,
+                before,
+                after,
+            },
+        )
+    })
+}
+
+fn allocated(snapshot: &Snapshot, feature: &str) -> Result<FeatureKind, MeterError> {
+    match snapshot.kind(feature)? {
+        FeatureKind::Allocated => Ok(FeatureKind::Allocated),
+        kind => Err(MeterError::WrongKind {
+            feature: feature.to_owned(),
+            kind,
+            needed: "an allocated",
+        }),
+    }
+}
+
+/// Giving back, or stating what is, is never denied: the reason only says where that leaves the customer.
+fn leave_at(case: &Case<'_>, ask: Ask, after: Balance) -> (Ask, Reason) {
+    let nothing_more = Ask {
+        quantity: 0,
+        value: None,
+    };
+    let reason = case.judge(nothing_more, after);
+    (
+        ask,
+        if reason.allows() {
+            reason
+        } else {
+            Reason::WithinLimit
+        },
+    )
+}
+
+pub(super) fn release(
+    conn: &mut PgConnection,
+    rules: &Rules,
+    command: &Release,
+) -> Result<Settled, MeterError> {
+    let customer = command.customer.as_str();
+    conn.transaction(|conn| {
+        let snapshot = enter(conn, rules, customer)?;
+        let fingerprint = command.fingerprint();
+        if let Some(settled) = recall(
+            conn,
+            customer,
+            Operation::Release,
+            command.key.as_ref(),
+            &fingerprint,
+        )? {
+            return Ok(settled);
+        }
+        let kind = allocated(&snapshot, &command.feature)?;
+        let before = snapshot.balance(&command.feature, kind);
+        let left = before
+            .used
+            .checked_sub(command.quantity)
+            .filter(|left| *left >= 0);
+        let Some(left) = left else {
+            return Err(MeterError::BelowZero { used: before.used });
+        };
+        let case = snapshot.case(&command.feature, kind, rules.enforcement);
+        let after = Balance {
+            used: left,
+            ..before
+        };
+        let (ask, reason) = leave_at(
+            &case,
+            Ask {
+                quantity: command.quantity,
+                value: None,
+            },
+            after,
+        );
+        let quantity = command.quantity.saturating_neg();
+        let (key, operation) = (command.key.as_ref(), Operation::Release);
+        let effect = Effect {
+            operation,
+            quantity,
+            key,
+            fingerprint,
+            properties: None,
+            reason,
+            before,
+            after,
+        };
+        settle(conn, &snapshot, &case, ask, effect)
+    })
+}
+
+pub(super) fn set_allocated(
+    conn: &mut PgConnection,
+    rules: &Rules,
+    command: &SetAllocated,
+) -> Result<Settled, MeterError> {
+    let customer = command.customer.as_str();
+    conn.transaction(|conn| {
+        let snapshot = enter(conn, rules, customer)?;
+        let fingerprint = command.fingerprint();
+        if let Some(settled) = recall(
+            conn,
+            customer,
+            Operation::Set,
+            command.key.as_ref(),
+            &fingerprint,
+        )? {
+            return Ok(settled);
+        }
+        let kind = allocated(&snapshot, &command.feature)?;
+        let before = snapshot.balance(&command.feature, kind);
+        let case = snapshot.case(&command.feature, kind, rules.enforcement);
+        let after = Balance {
+            used: command.value,
+            ..before
+        };
+        let (ask, reason) = leave_at(
+            &case,
+            Ask {
+                quantity: command.value,
+                value: None,
+            },
+            after,
+        );
+        let quantity = command.value.saturating_sub(before.used);
+        let (key, operation) = (command.key.as_ref(), Operation::Set);
+        let effect = Effect {
+            operation,
+            quantity,
+            key,
+            fingerprint,
+            properties: None,
+            reason,
+            before,
+            after,
+        };
+        settle(conn, &snapshot, &case, ask, effect)
+    })
+}
+
+/// Records usage of one customer: all events of the slice must be that customer's. One bad event fails no other.
+pub(super) fn record(
+    conn: &mut PgConnection,
+    rules: &Rules,
+    customer: &str,
+    events: &[Record],
+) -> Result<Vec<Recorded>, MeterError> {
+    conn.transaction(|conn| {
+        let snapshot = match enter(conn, rules, customer) {
+            Ok(snapshot) => snapshot,
+            Err(error @ MeterError::UnknownCustomer) => {
+                return Ok(vec![Recorded::Invalid(error.to_string()); events.len()]);
+            }
+            Err(error) => return Err(error),
+        };
+        events
+            .iter()
+            .map(|event| record_one(conn, &snapshot, event))
+            .collect()
+    })
+}
+
+fn record_one(
+    conn: &mut PgConnection,
+    snapshot: &Snapshot,
+    event: &Record,
+) -> Result<Recorded, MeterError> {
+    let customer = snapshot.customer_id.as_str();
+    let fingerprint = event.fingerprint();
+    if let Some(known) = ledger::recall(
+        conn,
+        customer,
+        Operation::Record,
+        &event.source,
+        event.id.as_str(),
+    )? {
+        return Ok(if known.fingerprint == fingerprint {
+            Recorded::Duplicate
+        } else {
+            Recorded::Invalid(MeterError::KeyReused.to_string())
+        });
+    }
+    match snapshot.plans.kind(&event.feature) {
+        Some(FeatureKind::Metered) => {}
+        Some(kind) => {
+            let error = MeterError::WrongKind {
+                feature: event.feature.clone(),
+                kind,
+                needed: "a metered",
+            };
+            return Ok(Recorded::Invalid(error.to_string()));
+        }
+        None => {
+            return Ok(Recorded::Invalid(
+                MeterError::UnknownFeature(event.feature.clone()).to_string(),
+            ));
+        }
+    }
+    let occurred_at = event.occurred_at.unwrap_or(snapshot.now);
+    if occurred_at > snapshot.now + CLOCK_SKEW {
+        return Ok(Recorded::Invalid(
+            "occurred_at lies in the future".to_owned(),
+        ));
+    }
+    let counter = counter_of(
+        conn,
+        snapshot,
+        &event.feature,
+        occurred_at.min(snapshot.now),
+    )?;
+    let late = TimeDelta::days(i64::from(snapshot.plans.late_usage_days));
+    if counter
+        .period_end
+        .is_some_and(|end| end + late <= snapshot.now)
+    {
+        let days = snapshot.plans.late_usage_days;
+        return Ok(Recorded::Invalid(format!(
+            "occurred_at lies in a period that closed {days} days ago or more"
+        )));
+    }
+    let Some(value) = counter.value.checked_add(event.quantity) else {
+        return Ok(Recorded::Invalid(
+            "the period's usage would not fit into 64 bits".to_owned(),
+        ));
+    };
+    let running = counter.period_start == snapshot.standing.period.start;
+    if running
+        && snapshot.standing.anchoring.since == Some(counter.period_start)
+        && counter.value == 0
+    {
+        counters::close_running(conn, customer, counter.period_start)?;
+    }
+    let limit = snapshot
+        .case(
+            &event.feature,
+            FeatureKind::Metered,
+            crate::domain::decision::Enforcement::Enforce,
+        )
+        .terms()
+        .limit;
+    // A closed period warns no more.
+    let warning_level = if running {
+        mark(FeatureKind::Metered, counter.warning_level, value, limit)
+    } else {
+        counter.warning_level
+    };
+    let period_start = counter.period_start;
+    counters::save(
+        conn,
+        &Counter {
+            value,
+            warning_level,
+            updated_at: snapshot.now,
+            ..counter
+        },
+    )?;
+    ledger::append(
+        conn,
+        &Entry {
+            customer_id: customer.to_owned(),
+            event_id: Uuid::now_v7(),
+            metric_name: event.feature.clone(),
+            period_start,
+            operation: Operation::Record.as_str(),
+            quantity: event.quantity,
+            source: event.source.clone(),
+            idempotency_key: Some(event.id.as_str().to_owned()),
+            fingerprint: Some(fingerprint),
+            properties: event.properties.clone(),
+            outcome: None,
+            occurred_at,
+            recorded_at: snapshot.now,
+        },
+    )?;
+    Ok(Recorded::Recorded)
+}
+
+/// The counter of the period that `instant` belongs to: the running one, a stored one, or a new one in the gap between those.
+fn counter_of(
+    conn: &mut PgConnection,
+    snapshot: &Snapshot,
+    feature: &str,
+    instant: DateTime<Utc>,
+) -> Result<Counter, MeterError> {
+    let customer = snapshot.customer_id.as_str();
+    let current = snapshot.standing.period;
+    let empty = |period: Period| Counter {
+        customer_id: customer.to_owned(),
+        metric_name: feature.to_owned(),
+        period_start: period.start,
+        period_end: Some(period.end),
+        value: 0,
+        warning_level: 0,
+        updated_at: snapshot.now,
+    };
+    if current.contains(instant) {
+        return Ok(counters::find(conn, customer, feature, current.start)?
+            .unwrap_or_else(|| empty(current)));
+    }
+    if let Some(counter) = counters::containing(conn, customer, feature, instant)? {
+        return Ok(counter);
+    }
+    let anchoring = snapshot.standing.anchoring;
+    let under_anchor = anchoring.since.is_none_or(|since| since <= instant);
+    let period = if under_anchor {
+        Period::containing(instant, anchoring.anchor, anchoring.since)
+    } else {
+        Period::containing(instant, None, None)
+    };
+    let (before, after) = counters::gap_around(conn, customer, feature, instant)?;
+    let start = before.map_or(period.start, |end| period.start.max(end));
+    let end = after
+        .map_or(period.end, |next| period.end.min(next))
+        .min(current.start);
+    Ok(empty(Period { start, end }))
+}

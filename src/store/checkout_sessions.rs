@@ -1,0 +1,148 @@
+//! Attempts to sell a plan. At most one per customer and provider is under way, which a partial unique index enforces.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use uuid::Uuid;
+
+use super::schema::checkout_sessions;
+use crate::domain::provider_event::ProviderName;
+
+/// An attempt that was begun, and the session once the provider made it.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = checkout_sessions, check_for_backend(diesel::pg::Pg))]
+pub struct Attempt {
+    /// Whose.
+    pub customer_id: String,
+    /// Ours; the provider's idempotency key derives from it.
+    pub attempt_id: Uuid,
+    /// Provider's name.
+    pub provider: String,
+    /// What is sold.
+    pub plan_tier: String,
+    /// Which version of it.
+    pub plan_version: i32,
+    /// `creating`, `open`, `complete`, `expired` or `failed`.
+    pub state: String,
+    /// The provider's id.
+    pub session_id: Option<String>,
+    /// Where the customer pays.
+    pub checkout_url: Option<String>,
+    /// Where the customer comes back to.
+    pub success_url: String,
+    /// Where the customer comes back to without having paid.
+    pub cancel_url: String,
+    /// When the session closes by itself.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Begun at.
+    pub created_at: DateTime<Utc>,
+    /// Last changed at.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The attempt under way, if there is one.
+pub fn under_way(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+) -> QueryResult<Option<Attempt>> {
+    checkout_sessions::table
+        .filter(checkout_sessions::customer_id.eq(customer))
+        .filter(checkout_sessions::provider.eq(provider.as_str()))
+        .filter(checkout_sessions::state.eq_any(["creating", "open"]))
+        .select(Attempt::as_select())
+        .first(conn)
+        .optional()
+}
+
+/// Begins an attempt. Returns `false` where another is under way.
+pub fn begin(conn: &mut PgConnection, attempt: &Attempt) -> QueryResult<bool> {
+    Ok(diesel::insert_into(checkout_sessions::table)
+        .values(attempt)
+        .on_conflict_do_nothing()
+        .execute(conn)?
+        == 1)
+}
+
+/// Remembers the session that the provider made for the attempt. Returns `false` where the attempt was closed meanwhile.
+pub fn opened(
+    conn: &mut PgConnection,
+    customer: &str,
+    attempt: Uuid,
+    (session_id, url): (&str, &str),
+    expires_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let changed = diesel::update(
+        checkout_sessions::table
+            .find((customer, attempt))
+            .filter(checkout_sessions::state.eq_any(["creating", "open"])),
+    )
+    .set((
+        checkout_sessions::state.eq("open"),
+        checkout_sessions::session_id.eq(session_id),
+        checkout_sessions::checkout_url.eq(url),
+        checkout_sessions::expires_at.eq(expires_at),
+        checkout_sessions::updated_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Paid for, or at least agreed to.
+    Complete,
+    /// The session closed by itself or was closed by us.
+    Expired,
+    /// The provider would not make a session.
+    Failed,
+}
+
+impl Ending {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Ends an attempt that is under way.
+pub fn end(
+    conn: &mut PgConnection,
+    customer: &str,
+    attempt: Uuid,
+    ending: Ending,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(
+        checkout_sessions::table
+            .find((customer, attempt))
+            .filter(checkout_sessions::state.eq_any(["creating", "open"])),
+    )
+    .set((
+        checkout_sessions::state.eq(ending.as_str()),
+        checkout_sessions::updated_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(())
+}
+
+/// The attempt behind a provider's session: its customer and id.
+pub fn of_session(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    session_id: &str,
+) -> QueryResult<Option<(String, Uuid)>> {
+    checkout_sessions::table
+        .filter(checkout_sessions::provider.eq(provider.as_str()))
+        .filter(checkout_sessions::session_id.eq(session_id))
+        .select((
+            checkout_sessions::customer_id,
+            checkout_sessions::attempt_id,
+        ))
+        .first(conn)
+        .optional()
+}

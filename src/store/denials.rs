@@ -1,0 +1,42 @@
+//! Who was turned away lately. A hint for upgrade prompts, not a fact that anything is billed on.
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use diesel::prelude::*;
+
+use super::schema::denials;
+use crate::domain::decision::Reason;
+
+/// Notes a denial, once per customer, feature and hour.
+pub fn note(
+    conn: &mut PgConnection,
+    customer: &str,
+    feature: &str,
+    reason: Reason,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    let hour = now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now);
+    diesel::insert_into(denials::table)
+        .values((
+            denials::customer_id.eq(customer),
+            denials::feature.eq(feature),
+            denials::hour.eq(hour),
+            denials::reason.eq(reason.as_str()),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    Ok(())
+}
+
+/// The features that the customer was denied since an instant.
+pub fn features_since(
+    conn: &mut PgConnection,
+    customer: &str,
+    since: DateTime<Utc>,
+) -> QueryResult<Vec<String>> {
+    denials::table
+        .filter(denials::customer_id.eq(customer))
+        .filter(denials::hour.ge(since))
+        .select(denials::feature)
+        .distinct()
+        .load(conn)
+}

@@ -1,0 +1,83 @@
+//! What providers call our customers.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+
+use super::schema::provider_customers;
+use crate::domain::provider_event::ProviderName;
+
+/// A customer's name at a provider, if it has one yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The provider's id; `None`: not made yet.
+    pub provider_customer_id: Option<String>,
+    /// Rises when the customer is bound anew; part of the key under which the provider makes the customer once.
+    pub generation: i32,
+}
+
+/// Reads the binding, which is begun if there is none.
+pub fn find_or_begin(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+    now: DateTime<Utc>,
+) -> QueryResult<Binding> {
+    diesel::insert_into(provider_customers::table)
+        .values((
+            provider_customers::customer_id.eq(customer),
+            provider_customers::provider.eq(provider.as_str()),
+            provider_customers::updated_at.eq(now),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    let (provider_customer_id, generation) = provider_customers::table
+        .find((customer, provider.as_str()))
+        .select((
+            provider_customers::provider_customer_id,
+            provider_customers::generation,
+        ))
+        .first(conn)?;
+    Ok(Binding {
+        provider_customer_id,
+        generation,
+    })
+}
+
+/// Binds the customer, unless it is bound already. Returns the name that holds.
+pub fn bind(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+    provider_customer_id: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<String> {
+    find_or_begin(conn, customer, provider, now)?;
+    diesel::update(
+        provider_customers::table
+            .find((customer, provider.as_str()))
+            .filter(provider_customers::provider_customer_id.is_null()),
+    )
+    .set((
+        provider_customers::provider_customer_id.eq(provider_customer_id),
+        provider_customers::updated_at.eq(now),
+    ))
+    .execute(conn)?;
+    let binding = find_or_begin(conn, customer, provider, now)?;
+    Ok(binding
+        .provider_customer_id
+        .unwrap_or_else(|| provider_customer_id.to_owned()))
+}
+
+/// Our customer of that name.
+pub fn customer_of(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    provider_customer_id: &str,
+) -> QueryResult<Option<String>> {
+    provider_customers::table
+        .filter(provider_customers::provider.eq(provider.as_str()))
+        .filter(provider_customers::provider_customer_id.eq(provider_customer_id))
+        .select(provider_customers::customer_id)
+        .first(conn)
+        .optional()
+}
