@@ -1,0 +1,250 @@
+//! What payment providers tell the core, in words that belong to none of them.
+//!
+//! A webhook is only a [`Hint`] that some object changed: providers deliver twice, late and in any order, so the core
+//! fetches the object and believes the fetched [`ProviderSubscription`] alone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Who keeps a subscription.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderName {
+    /// Stripe.
+    Stripe,
+    /// Granted by an operator; nobody outside knows of it.
+    Manual,
+}
+
+impl ProviderName {
+    /// The name used in the API, in paths and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stripe => "stripe",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is no provider's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown provider `{0}`")]
+pub struct UnknownProvider(pub String);
+
+impl FromStr for ProviderName {
+    type Err = UnknownProvider;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "stripe" => Ok(Self::Stripe),
+            "manual" => Ok(Self::Manual),
+            other => Err(UnknownProvider(other.to_owned())),
+        }
+    }
+}
+
+/// One webhook delivery, after its signature was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncomingEvent {
+    /// The provider's id of the event: the same in every delivery of it.
+    pub event_id: String,
+    /// The provider's own name of what happened.
+    pub event_type: String,
+    /// Whether real money is meant. An event of the other mode than the configured key's must be ignored.
+    pub livemode: bool,
+    /// When the provider made the event. Whole seconds at Stripe: good for display, useless for ordering.
+    pub created_at: DateTime<Utc>,
+    /// What the core should look at because of it.
+    pub hint: Hint,
+}
+
+/// What a verified webhook asks the core to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// Something about this subscription changed: fetch it.
+    Subscription {
+        /// The provider's id of the subscription.
+        provider_subscription_id: String,
+    },
+    /// A checkout ran through. It binds the provider's customer to ours; access still depends on the subscription's status.
+    CheckoutCompleted {
+        /// The provider's id of the session.
+        session_id: String,
+        /// The subscription that the checkout made.
+        provider_subscription_id: Option<String>,
+        /// The provider's id of the customer.
+        provider_customer_id: Option<String>,
+        /// Our own customer id, as it was given when the session was made.
+        customer_id: Option<String>,
+    },
+    /// A checkout ended without a purchase: expired, or its late payment failed.
+    CheckoutClosed {
+        /// The provider's id of the session.
+        session_id: String,
+    },
+    /// Nothing here is of use: stored, answered with success, not applied.
+    Ignored,
+}
+
+/// A subscription as the provider showed it when it was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderSubscription {
+    /// The provider's id.
+    pub id: String,
+    /// The provider's id of the paying customer.
+    pub provider_customer_id: Option<String>,
+    /// Our own customer id, which checkout left in the subscription's metadata.
+    pub customer_id: Option<String>,
+    /// The catalogue version that was sold, which checkout left in the subscription's metadata.
+    pub plan_version: Option<i32>,
+    /// Its state; collection that is paused counts as [`ProviderStatus::Paused`].
+    pub status: ProviderStatus,
+    /// The prices of all items. A plan with overage has two: find the base one by id, never by position.
+    pub price_ids: Vec<String>,
+    /// Start of the billing period.
+    pub current_period_start: Option<DateTime<Utc>>,
+    /// End of the billing period, exclusive.
+    pub current_period_end: Option<DateTime<Utc>>,
+    /// The instant from which billing periods are counted.
+    pub anchor: Option<DateTime<Utc>>,
+    /// Whether it ends with the current period.
+    pub cancel_at_period_end: bool,
+    /// When it will end by a cancellation set for an instant.
+    pub cancel_at: Option<DateTime<Utc>>,
+    /// When it was asked to end.
+    pub canceled_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// When its trial ends or ended.
+    pub trial_end: Option<DateTime<Utc>>,
+    /// When it began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// ISO 4217 code in lower case.
+    pub currency: Option<String>,
+}
+
+/// A subscription's state in the provider's eyes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderStatus {
+    /// In a trial.
+    Trialing,
+    /// Paid.
+    Active,
+    /// A renewal was not paid, the provider still tries.
+    PastDue,
+    /// The first payment has not arrived.
+    Incomplete,
+    /// The first payment never arrived.
+    IncompleteExpired,
+    /// A renewal was not paid, the provider gave up.
+    Unpaid,
+    /// Ended.
+    Canceled,
+    /// Neither billed nor served.
+    Paused,
+    /// Ran its agreed course.
+    Expired,
+    /// A word this version does not know: the last known state stays in force and an operator is told.
+    Unknown(String),
+}
+
+impl ProviderStatus {
+    /// The word the API and the database use for it; an unknown one is given as it came.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Trialing => "trialing",
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Incomplete => "incomplete",
+            Self::IncompleteExpired => "incomplete_expired",
+            Self::Unpaid => "unpaid",
+            Self::Canceled => "canceled",
+            Self::Paused => "paused",
+            Self::Expired => "expired",
+            Self::Unknown(word) => word,
+        }
+    }
+
+    /// Reads the words of [`ProviderStatus::as_str`]; anything else is [`ProviderStatus::Unknown`].
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "trialing" => Self::Trialing,
+            "active" => Self::Active,
+            "past_due" => Self::PastDue,
+            "incomplete" => Self::Incomplete,
+            "incomplete_expired" => Self::IncompleteExpired,
+            "unpaid" => Self::Unpaid,
+            "canceled" => Self::Canceled,
+            "paused" => Self::Paused,
+            "expired" => Self::Expired,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ProviderStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn provider_names_read_back_as_written() {
+        for name in [ProviderName::Stripe, ProviderName::Manual] {
+            assert_eq!(name.to_string().parse(), Ok(name));
+            assert_eq!(serde_json::to_string(&name).unwrap(), format!("\"{name}\""));
+        }
+        assert_eq!(
+            "Stripe".parse::<ProviderName>(),
+            Err(UnknownProvider("Stripe".to_owned()))
+        );
+    }
+
+    #[test]
+    fn statuses_read_back_as_written_and_new_words_are_kept() {
+        for word in [
+            "trialing",
+            "active",
+            "past_due",
+            "incomplete",
+            "incomplete_expired",
+            "unpaid",
+            "canceled",
+            "paused",
+            "expired",
+        ] {
+            let status = ProviderStatus::parse(word);
+            assert!(!matches!(status, ProviderStatus::Unknown(_)), "{word}");
+            assert_eq!(status.as_str(), word);
+        }
+        assert_eq!(
+            ProviderStatus::parse("hibernating"),
+            ProviderStatus::Unknown("hibernating".to_owned())
+        );
+    }
+}

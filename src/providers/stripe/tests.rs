@@ -1,0 +1,543 @@
+//! What is read from Stripe's bodies, in their present and former shapes. Wire traffic is tested in `tests/api`.
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use stripe_client_core::StripeRequest as _;
+
+use super::objects::{Price, Session, Subscription};
+use super::*;
+use crate::domain::provider_event::{Hint, ProviderStatus};
+use crate::providers::transport::{RetryPolicy, Timeouts};
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap()
+}
+
+fn event(kind: &str, object: &Value) -> IncomingEvent {
+    let body = json!({
+        "id": "evt_1", "object": "event", "api_version": "2026-09-30.endive", "created": 1_767_225_600,
+        "livemode": false, "pending_webhooks": 1, "request": {"id": null, "idempotency_key": null},
+        "type": kind, "data": {"object": object},
+    });
+    event::parse(body.to_string().as_bytes()).unwrap()
+}
+
+fn hint_of(kind: &str, object: &Value) -> Hint {
+    event(kind, object).hint
+}
+
+fn subscription_hint(id: &str) -> Hint {
+    Hint::Subscription {
+        provider_subscription_id: id.to_owned(),
+    }
+}
+
+fn not_an_event(body: &[u8]) -> String {
+    match event::parse(body) {
+        Err(WebhookError::NotAnEvent { reason }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_event_shows_who_it_is_and_when_it_was_made() {
+    let event = event("product.created", &json!({"id": "prod_1"}));
+    assert_eq!(
+        (event.event_id.as_str(), event.event_type.as_str()),
+        ("evt_1", "product.created")
+    );
+    assert_eq!(
+        (event.livemode, event.created_at),
+        (false, at(1_767_225_600))
+    );
+    assert_eq!(event.hint, Hint::Ignored);
+}
+
+#[test]
+fn subscription_events_point_to_the_subscription() {
+    let object =
+        json!({"id": "sub_1", "object": "subscription", "status": "something_new", "items": null});
+    for what in [
+        "created",
+        "updated",
+        "deleted",
+        "paused",
+        "resumed",
+        "pending_update_applied",
+        "invented_later",
+    ] {
+        assert_eq!(
+            hint_of(&format!("customer.subscription.{what}"), &object),
+            subscription_hint("sub_1")
+        );
+    }
+}
+
+#[test]
+fn invoices_point_to_their_subscription_in_both_shapes() {
+    let now = json!({"id": "in_1", "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}}});
+    let expanded = json!({"id": "in_1", "parent": {"subscription_details": {"subscription": {"id": "sub_1", "object": "subscription"}}}});
+    let before = json!({"id": "in_1", "subscription": "sub_1"});
+    let before_expanded = json!({"id": "in_1", "subscription": {"id": "sub_1"}, "parent": null});
+    for kind in ["invoice.paid", "invoice.payment_failed", "invoice.created"] {
+        for object in [&now, &expanded, &before, &before_expanded] {
+            assert_eq!(
+                hint_of(kind, object),
+                subscription_hint("sub_1"),
+                "{kind} {object}"
+            );
+        }
+    }
+}
+
+#[test]
+fn invoices_without_a_subscription_are_ignored() {
+    for object in [
+        json!({"id": "in_1"}),
+        json!({"id": "in_1", "parent": {"type": "quote_details", "subscription_details": null}}),
+    ] {
+        assert_eq!(hint_of("invoice.paid", &object), Hint::Ignored);
+    }
+}
+
+#[test]
+fn a_completed_checkout_binds_customer_and_subscription() {
+    let object = json!({
+        "id": "cs_1", "mode": "subscription", "status": "complete", "customer": {"id": "cus_1"}, "subscription": "sub_1",
+        "client_reference_id": "from-the-link", "metadata": {"customer_id": "acme"},
+    });
+    let expected = |customer_id: Option<&str>| Hint::CheckoutCompleted {
+        session_id: "cs_1".to_owned(),
+        provider_subscription_id: Some("sub_1".to_owned()),
+        provider_customer_id: Some("cus_1".to_owned()),
+        customer_id: customer_id.map(str::to_owned),
+    };
+    for kind in [
+        "checkout.session.completed",
+        "checkout.session.async_payment_succeeded",
+    ] {
+        assert_eq!(hint_of(kind, &object), expected(Some("acme")));
+    }
+    let mut unmarked = object.clone();
+    unmarked["metadata"] = Value::Null;
+    assert_eq!(
+        hint_of("checkout.session.completed", &unmarked),
+        expected(Some("from-the-link"))
+    );
+    unmarked["client_reference_id"] = Value::Null;
+    assert_eq!(
+        hint_of("checkout.session.completed", &unmarked),
+        expected(None)
+    );
+}
+
+#[test]
+fn a_checkout_that_came_to_nothing_is_closed() {
+    for kind in [
+        "checkout.session.expired",
+        "checkout.session.async_payment_failed",
+    ] {
+        let closed = hint_of(
+            kind,
+            &json!({"id": "cs_1", "mode": "subscription", "metadata": {}}),
+        );
+        assert_eq!(
+            closed,
+            Hint::CheckoutClosed {
+                session_id: "cs_1".to_owned()
+            }
+        );
+    }
+}
+
+#[test]
+fn checkouts_that_sell_no_subscription_are_ignored() {
+    for kind in ["checkout.session.completed", "checkout.session.expired"] {
+        assert_eq!(
+            hint_of(kind, &json!({"id": "cs_1", "mode": "payment"})),
+            Hint::Ignored
+        );
+    }
+}
+
+#[test]
+fn thin_events_are_read_and_ignored() {
+    let body = json!({
+        "id": "evt_test_1", "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered",
+        "livemode": true, "created": "2026-01-01T00:00:00.250Z",
+        "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
+    });
+    let event = event::parse(body.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        (event.event_id.as_str(), event.livemode, event.hint),
+        ("evt_test_1", true, Hint::Ignored)
+    );
+    assert_eq!(event.created_at.timestamp_millis(), 1_767_225_600_250);
+}
+
+#[test]
+fn signed_bodies_that_are_no_events_are_refused_with_the_reason() {
+    let event = json!({"id": "evt_1", "object": "event", "type": "x", "livemode": false, "created": 1, "data": {"object": {}}});
+    assert!(event::parse(event.to_string().as_bytes()).is_ok());
+    for field in ["id", "object", "type", "livemode", "created"] {
+        let mut without = event.clone();
+        without.as_object_mut().unwrap().remove(field);
+        assert!(not_an_event(without.to_string().as_bytes()).contains(field));
+    }
+    let with = |field: &str, value: Value| {
+        let mut changed = event.clone();
+        changed[field] = value;
+        changed.to_string()
+    };
+    assert_eq!(
+        not_an_event(with("object", json!("charge")).as_bytes()),
+        "it is another object"
+    );
+    assert!(not_an_event(with("id", json!("")).as_bytes()).contains("id"));
+    assert!(not_an_event(with("id", json!("e".repeat(256))).as_bytes()).contains("id"));
+    assert!(not_an_event(with("created", json!(i64::MAX)).as_bytes()).contains("time"));
+    let pointless = with("type", json!("customer.subscription.updated"));
+    assert!(
+        not_an_event(pointless.as_bytes()).contains("data.object"),
+        "{pointless}"
+    );
+    for body in [&b""[..], b"null", b"[]", b"{", b"\xff\xfe", b"payload=1"] {
+        not_an_event(body);
+    }
+    not_an_event(format!("{event} {event}").as_bytes());
+}
+
+fn read_subscription(object: &Value) -> ProviderSubscription {
+    read::<Subscription>(object.to_string().as_bytes())
+        .unwrap()
+        .normalize()
+}
+
+fn scale() -> Value {
+    json!({
+        "id": "sub_1", "object": "subscription", "status": "active", "customer": "cus_1", "currency": "usd",
+        "metadata": {"customer_id": "acme", "plan_tier": "scale", "plan_version": "3"},
+        "billing_cycle_anchor": 100, "start_date": 100, "created": 90, "cancel_at_period_end": false, "cancel_at": null,
+        "canceled_at": null, "ended_at": null, "trial_end": null, "pause_collection": null,
+        "items": {"object": "list", "data": [
+            {"id": "si_2", "price": {"id": "price_over", "recurring": {"usage_type": "metered"}},
+             "current_period_start": 150, "current_period_end": 250},
+            {"id": "si_1", "price": {"id": "price_flat", "recurring": {"usage_type": "licensed"}}, "quantity": 1,
+             "current_period_start": 100, "current_period_end": 200},
+        ]},
+    })
+}
+
+#[test]
+fn a_subscription_of_the_present_shape_is_read() {
+    assert_eq!(
+        read_subscription(&scale()),
+        ProviderSubscription {
+            id: "sub_1".to_owned(),
+            provider_customer_id: Some("cus_1".to_owned()),
+            customer_id: Some("acme".to_owned()),
+            plan_version: Some(3),
+            status: ProviderStatus::Active,
+            price_ids: vec!["price_over".to_owned(), "price_flat".to_owned()],
+            current_period_start: Some(at(100)),
+            current_period_end: Some(at(200)),
+            anchor: Some(at(100)),
+            cancel_at_period_end: false,
+            cancel_at: None,
+            canceled_at: None,
+            ended_at: None,
+            trial_end: None,
+            started_at: Some(at(100)),
+            currency: Some("usd".to_owned()),
+        }
+    );
+}
+
+#[test]
+fn a_subscription_of_the_former_shape_is_read() {
+    let read = read_subscription(&json!({
+        "id": "sub_1", "status": "trialing", "customer": {"id": "cus_1", "object": "customer"}, "metadata": null,
+        "current_period_start": 100, "current_period_end": 200, "trial_end": 200, "created": 90,
+        "items": {"data": [{"id": "si_1", "plan": {"id": "plan_1", "usage_type": "licensed"}}, {"id": "si_2", "price": "price_2"}]},
+    }));
+    assert_eq!(
+        (read.current_period_start, read.current_period_end),
+        (Some(at(100)), Some(at(200)))
+    );
+    assert_eq!(read.price_ids, ["plan_1", "price_2"]);
+    assert_eq!(read.provider_customer_id.as_deref(), Some("cus_1"));
+    assert_eq!(
+        (read.status, read.trial_end, read.started_at),
+        (ProviderStatus::Trialing, Some(at(200)), Some(at(90)))
+    );
+    assert_eq!((read.customer_id, read.plan_version), (None, None));
+}
+
+#[test]
+fn a_period_is_taken_from_any_item_that_has_one() {
+    let mut object = scale();
+    object["items"]["data"][1]["current_period_start"] = Value::Null;
+    assert_eq!(read_subscription(&object).current_period_end, Some(at(250)));
+    object["items"]["data"] = json!([]);
+    assert_eq!(read_subscription(&object).current_period_end, None);
+}
+
+#[test]
+fn paused_collection_counts_as_paused_while_there_is_something_to_pause() {
+    let mut object = scale();
+    object["pause_collection"] = json!({"behavior": "void", "resumes_at": null});
+    for (word, status) in [
+        ("active", ProviderStatus::Paused),
+        ("trialing", ProviderStatus::Paused),
+        ("past_due", ProviderStatus::Paused),
+        ("unpaid", ProviderStatus::Paused),
+        ("canceled", ProviderStatus::Canceled),
+        ("incomplete", ProviderStatus::Incomplete),
+        ("incomplete_expired", ProviderStatus::IncompleteExpired),
+        ("dreaming", ProviderStatus::Unknown("dreaming".to_owned())),
+    ] {
+        object["status"] = json!(word);
+        assert_eq!(read_subscription(&object).status, status, "{word}");
+    }
+}
+
+#[test]
+fn words_that_stripe_does_not_use_are_unknown() {
+    let mut object = scale();
+    for word in ["expired", "", "ACTIVE"] {
+        object["status"] = json!(word);
+        assert_eq!(
+            read_subscription(&object).status,
+            ProviderStatus::Unknown(word.to_owned())
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_says_where() {
+    let mut object = scale();
+    object["items"]["data"][0]["current_period_end"] = json!("soon");
+    let error = read::<Subscription>(object.to_string().as_bytes()).unwrap_err();
+    assert!(
+        matches!(&error, ProviderError::Unreadable { reason } if reason.contains("items.data[0].current_period_end")),
+        "{error}"
+    );
+    assert!(!error.is_transient());
+}
+
+#[test]
+fn prices_are_read() {
+    let body = json!({
+        "id": "price_1", "active": true, "currency": "USD", "unit_amount": 4900, "unit_amount_decimal": "4900",
+        "recurring": {"interval": "month", "interval_count": 1, "usage_type": "licensed", "meter": null}, "product": "prod_1",
+    });
+    let price = read::<Price>(body.to_string().as_bytes())
+        .unwrap()
+        .normalize();
+    assert_eq!(
+        (
+            price.unit_amount,
+            price.currency.as_str(),
+            price.active,
+            price.metered
+        ),
+        (Some(4900), "usd", true, false)
+    );
+    assert_eq!(
+        (
+            price.interval.as_deref(),
+            price.interval_count,
+            price.product.as_deref()
+        ),
+        (Some("month"), Some(1), Some("prod_1"))
+    );
+    let body = json!({"id": "p", "active": false, "currency": "usd", "unit_amount": null, "unit_amount_decimal": "0.5", "recurring": null});
+    let price = read::<Price>(body.to_string().as_bytes())
+        .unwrap()
+        .normalize();
+    assert_eq!(
+        (
+            price.unit_amount,
+            price.unit_amount_decimal.as_deref(),
+            price.interval
+        ),
+        (None, Some("0.5"), None)
+    );
+}
+
+#[test]
+fn a_session_whose_status_is_not_known_is_not_guessed() {
+    let session = |status: Value| {
+        let body = json!({"id": "cs_1", "status": status, "subscription": {"id": "sub_1"}, "expires_at": 5});
+        read::<Session>(body.to_string().as_bytes())
+            .unwrap()
+            .normalize()
+    };
+    let complete = session(json!("complete")).unwrap();
+    assert_eq!(
+        (
+            complete.status,
+            complete.provider_subscription_id.as_deref()
+        ),
+        (CheckoutStatus::Complete, Some("sub_1"))
+    );
+    for status in [json!("melted"), Value::Null] {
+        assert!(matches!(
+            session(status),
+            Err(ProviderError::Unreadable { .. })
+        ));
+    }
+}
+
+fn form(request: &CheckoutRequest) -> Vec<(String, String)> {
+    let body = checkout_session(request).build().body.unwrap();
+    let mut pairs: Vec<_> = url::form_urlencoded::parse(body.as_bytes())
+        .into_owned()
+        .collect();
+    pairs.sort();
+    pairs
+}
+
+fn request() -> CheckoutRequest {
+    CheckoutRequest {
+        provider_customer_id: "cus_1".to_owned(),
+        base_price_id: "price_flat".to_owned(),
+        overage_price_id: Some("price_over".to_owned()),
+        customer_id: "acme@example|1".to_owned(),
+        plan_tier: "scale".to_owned(),
+        plan_version: 3,
+        success_url: "https://app.example/ok?session={CHECKOUT_SESSION_ID}".to_owned(),
+        cancel_url: "https://app.example/no".to_owned(),
+        idempotency_key: "k".to_owned(),
+    }
+}
+
+#[test]
+fn a_checkout_asks_for_exactly_what_is_sold() {
+    let expected = [
+        ("cancel_url", "https://app.example/no"),
+        ("client_reference_id", "acme@example|1"),
+        ("customer", "cus_1"),
+        ("line_items[0][price]", "price_flat"),
+        ("line_items[0][quantity]", "1"),
+        ("line_items[1][price]", "price_over"),
+        ("metadata[customer_id]", "acme@example|1"),
+        ("metadata[plan_tier]", "scale"),
+        ("metadata[plan_version]", "3"),
+        ("mode", "subscription"),
+        ("subscription_data[metadata][customer_id]", "acme@example|1"),
+        ("subscription_data[metadata][plan_tier]", "scale"),
+        ("subscription_data[metadata][plan_version]", "3"),
+        (
+            "success_url",
+            "https://app.example/ok?session={CHECKOUT_SESSION_ID}",
+        ),
+    ];
+    assert_eq!(
+        form(&request()),
+        expected.map(|(k, v)| (k.to_owned(), v.to_owned()))
+    );
+}
+
+#[test]
+fn a_long_customer_id_travels_in_the_metadata_alone() {
+    let long = CheckoutRequest {
+        customer_id: "a".repeat(201),
+        ..request()
+    };
+    assert!(
+        form(&long)
+            .iter()
+            .all(|(key, _)| key != "client_reference_id")
+    );
+    let fits = CheckoutRequest {
+        customer_id: "a".repeat(200),
+        ..request()
+    };
+    assert!(
+        form(&fits)
+            .iter()
+            .any(|(key, _)| key == "client_reference_id")
+    );
+}
+
+#[test]
+fn only_ids_go_into_paths() {
+    assert_eq!(path_id("sub_1AbC-9"), Ok("sub_1AbC-9"));
+    for id in [
+        "",
+        "../customers",
+        "sub_1/x",
+        "sub_1?expand[]=x",
+        "sub 1",
+        "sub_é",
+    ] {
+        assert_eq!(path_id(id), Err(ProviderError::NotFound), "{id}");
+    }
+}
+
+#[test]
+fn keys_that_do_not_fit_into_the_header_are_digested() {
+    assert_eq!(idempotency_header("customer:acme:1"), "customer:acme:1");
+    let long = idempotency_header(&"k".repeat(256));
+    assert_eq!(long.len(), "sha256-".len() + 64);
+    assert_ne!(long, idempotency_header(&"k".repeat(257)));
+    assert_eq!(
+        idempotency_header("line\nbreak").len(),
+        "sha256-".len() + 64
+    );
+}
+
+fn stripe(key: &str, webhook_secret: &str) -> Result<Stripe, StripeSetupError> {
+    let settings = StripeSettings {
+        secret_key: SecretString::from(key),
+        publishable_key: None,
+        webhook_secrets: vec![SecretString::from(webhook_secret)],
+        api_base: Url::parse("https://api.stripe.com").unwrap(),
+    };
+    Stripe::new(
+        settings,
+        Transport::new(Timeouts::default(), RetryPolicy::default()).unwrap(),
+    )
+}
+
+#[test]
+fn the_key_tells_the_mode() {
+    for (key, livemode) in [
+        ("sk_live_1", true),
+        ("rk_live_1", true),
+        ("sk_test_1", false),
+        ("rk_test_1", false),
+    ] {
+        assert_eq!(
+            stripe(key, "whsec_1").unwrap().livemode(),
+            livemode,
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_safe_are_refused() {
+    assert_eq!(
+        stripe("", "whsec_1").err(),
+        Some(StripeSetupError::BadSecretKey)
+    );
+    assert_eq!(
+        stripe("sk_test\n", "whsec_1").err(),
+        Some(StripeSetupError::BadSecretKey)
+    );
+    assert_eq!(
+        stripe("sk_test_1", " ").err(),
+        Some(StripeSetupError::BlankWebhookSecret)
+    );
+}
+
+#[test]
+fn no_secret_shows_when_settings_are_printed() {
+    let stripe = stripe("sk_test_hidden", "whsec_hidden").unwrap();
+    let call = stripe.call(&RetrievePrice::new("price_1"), None).unwrap();
+    let printed = format!("{:?} {call:?}", stripe.settings);
+    assert!(!printed.contains("hidden"), "{printed}");
+}
