@@ -82,19 +82,13 @@ fn read_catalogue(root: &Node, faults: &mut Faults) -> Option<Catalogue> {
         .and_then(|value| read_declarations(value, faults));
     let tiers = fields
         .required("tiers", faults)
-        .and_then(|value| value.list(MOST_TIERS, faults))
+        .and_then(|value| value.filled_list(MOST_TIERS, "there must be a tier", faults))
         .unwrap_or_default();
-    if tiers.is_empty()
-        && fields
-            .given("tiers")
-            .is_some_and(|tiers| matches!(tiers.node, Node::List(list) if list.is_empty()))
-    {
-        faults.add("/tiers", "there must be at least one tier");
-    }
     let known = declared.as_deref();
-    let mut plans: Vec<(&Cursor<'_>, Plan)> = Vec::with_capacity(tiers.len());
-    for tier in &tiers {
-        let Some(plan) = read_plan(tier, known, faults) else {
+    let mut plans: Vec<(Cursor<'_>, Plan)> = Vec::with_capacity(tiers.len());
+    for tier in tiers {
+        let tier = tier.named("tier", "tier");
+        let Some(plan) = read_plan(&tier, known, faults) else {
             continue;
         };
         if plans.iter().any(|(_, earlier)| earlier.tier == plan.tier) {
@@ -145,15 +139,13 @@ impl Declared {
 fn read_declarations(list: &Cursor<'_>, faults: &mut Faults) -> Option<Vec<Declared>> {
     let mut declared: Vec<Declared> = Vec::new();
     for item in list.list(MOST_FEATURES, faults)? {
-        let Some(mut fields) = item.fields(&["key", "name", "kind"], faults) else {
+        let item = item.named("feature", "key");
+        let Some(fields) = item.fields(&["key", "name", "kind"], faults) else {
             continue;
         };
         let key = fields
             .required("key", faults)
             .and_then(|value| value.key(faults));
-        if let Some(key) = &key {
-            fields.name_context(&format!("feature `{key}`: "));
-        }
         let name = fields
             .required("name", faults)
             .and_then(|value| value.prose(LONGEST_NAME, faults));
@@ -197,7 +189,7 @@ fn read_plan(
     declared: Option<&[Declared]>,
     faults: &mut Faults,
 ) -> Option<Plan> {
-    let mut fields = item.fields(
+    let fields = item.fields(
         &[
             "tier",
             "name",
@@ -212,9 +204,6 @@ fn read_plan(
     let tier = fields
         .required("tier", faults)
         .and_then(|value| value.key(faults));
-    if let Some(tier) = &tier {
-        fields.name_context(&format!("tier `{tier}`: "));
-    }
     let name = fields
         .required("name", faults)
         .and_then(|value| value.prose(LONGEST_NAME, faults));
@@ -446,11 +435,11 @@ fn read_overage(value: &Cursor<'_>, limit: Option<i64>, faults: &mut Faults) -> 
         let most = i64::MAX - limit.unwrap_or(0);
         max_quantity = value.integer(1, most, faults);
     }
-    let list = fields.required("prices", faults)?;
-    let items = list.list(MOST_PRICES, faults)?;
-    if items.is_empty() {
-        list.fault(faults, "overage needs a price; the first is the default");
-    }
+    let items = fields.required("prices", faults)?.filled_list(
+        MOST_PRICES,
+        "overage needs a price",
+        faults,
+    )?;
     let mut prices: Vec<OveragePrice> = Vec::new();
     for item in items {
         let Some(fields) = item.fields(&["currency", "unit_amount_decimal"], faults) else {
@@ -488,7 +477,7 @@ fn read_unit_amount(value: &Cursor<'_>, faults: &mut Faults) -> Option<UnitAmoun
 }
 
 /// An upgrade leads to a higher tier. That alone rules out circles; where there is one, the message shows it.
-fn check_upgrades(plans: &[(&Cursor<'_>, Plan)], faults: &mut Faults) {
+fn check_upgrades(plans: &[(Cursor<'_>, Plan)], faults: &mut Faults) {
     let rank = |tier: &str| plans.iter().position(|(_, plan)| plan.tier == tier);
     for (own, (item, plan)) in plans.iter().enumerate() {
         let Some(target) = &plan.upgrade_to else {
@@ -503,15 +492,13 @@ fn check_upgrades(plans: &[(&Cursor<'_>, Plan)], faults: &mut Faults) {
             ),
             Some(_) => continue,
         };
-        faults.add(
-            format!("{}/upgrade_to", item.pointer),
-            format!("tier `{}`: {detail}", plan.tier),
-        );
+        let place = format!("{}/upgrade_to", item.pointer);
+        faults.add(place, format!("{}{detail}", item.context));
     }
 }
 
 /// The chain of upgrades from `start` over `next` back to `start`, if they form a circle.
-fn way_back(plans: &[(&Cursor<'_>, Plan)], start: usize, next: usize) -> Option<String> {
+fn way_back(plans: &[(Cursor<'_>, Plan)], start: usize, next: usize) -> Option<String> {
     let mut way = vec![plans.get(start)?.1.tier.as_str()];
     let mut at = next;
     // More steps than tiers are a circle that `start` is not part of.

@@ -46,6 +46,16 @@ impl<'a> Cursor<'a> {
         self.fault(faults, format!("must be {what}, not {found}"));
     }
 
+    /// The same value, whose messages from here on say what it is by the key that it gives itself in `field`.
+    pub(super) fn named(mut self, noun: &str, field: &str) -> Self {
+        if let Node::Object(entries) = self.node
+            && let Some((_, Node::Text(key))) = entries.iter().find(|(name, _)| name == field)
+        {
+            self.context = format!("{}{noun} `{}`: ", self.context, shown(key));
+        }
+        self
+    }
+
     /// The fields of an object that may have these and no others, each once.
     pub(super) fn fields(&self, allowed: &[&str], faults: &mut Faults) -> Option<Fields<'a>> {
         let entries = self.entries(faults)?;
@@ -107,6 +117,20 @@ impl<'a> Cursor<'a> {
             context: self.context.clone(),
         };
         Some(items.iter().enumerate().map(item).collect())
+    }
+
+    /// A list whose emptiness is a fault, told as `missing`.
+    pub(super) fn filled_list(
+        &self,
+        most: usize,
+        missing: &str,
+        faults: &mut Faults,
+    ) -> Option<Vec<Cursor<'a>>> {
+        let items = self.list(most, faults)?;
+        if items.is_empty() {
+            self.fault(faults, missing);
+        }
+        Some(items)
     }
 
     /// An integer in `least..=most`.
@@ -181,14 +205,6 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// From here on messages say what the object is.
-    pub(super) fn name_context(&mut self, context: &str) {
-        self.object.context = context.to_owned();
-        for (_, value) in &mut self.entries {
-            value.context = context.to_owned();
-        }
-    }
-
     /// The field if it is given, be it null.
     pub(super) fn given(&self, name: &str) -> Option<&Cursor<'a>> {
         self.entries
