@@ -2,10 +2,13 @@
 //!
 //! It is data. Nothing in the code names a tier or a feature.
 
+mod declarations;
 mod document;
 mod fault;
 mod file;
+mod limits;
 mod plan;
+mod prices;
 mod reader;
 
 use std::sync::Arc;
