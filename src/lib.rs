@@ -1,5 +1,6 @@
 //! Plangate: plan gating over PostgreSQL.
 
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod meter;
