@@ -20,6 +20,7 @@ pub use stripe::{PriceIds, StripeConfig};
 pub use web::ReturnUrls;
 
 use crate::domain::catalogue::Catalogue;
+use crate::domain::policy::{Enforcement, UnknownCustomers};
 use source::Source;
 
 /// Shorter keys could be guessed.
@@ -78,24 +79,6 @@ pub enum Environment {
     Development,
     /// Customers depend on it.
     Production,
-}
-
-/// Whether a denial is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enforcement {
-    /// Denials deny.
-    Enforce,
-    /// Denials are told, and allowed: for rolling out.
-    Observe,
-}
-
-/// What becomes of a customer never seen before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownCustomers {
-    /// The first usage creates the customer.
-    Create,
-    /// Requests for the customer are answered 404.
-    Reject,
 }
 
 /// How log lines look.

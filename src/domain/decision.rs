@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::catalogue::FeatureKind;
 use super::period::Period;
 use super::plans::Plans;
+use super::policy::Enforcement;
 use super::standing::{PlanSource, Standing};
 use super::terms::{LimitSource, Override, Terms};
 use super::usage::{self, Balance};
@@ -18,15 +19,6 @@ pub struct Ask {
     pub quantity: i64,
     /// Value of a static feature.
     pub value: Option<i64>,
-}
-
-/// Whether a denial is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enforcement {
-    /// Denials deny.
-    Enforce,
-    /// Denials are told, and allowed: for rolling out.
-    Observe,
 }
 
 /// The rule that fired.

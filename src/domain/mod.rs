@@ -7,6 +7,7 @@ pub mod ids;
 pub mod money;
 pub mod period;
 pub mod plans;
+pub mod policy;
 pub mod provider_event;
 pub mod standing;
 pub mod subscription;

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::subscription::SubscriptionStatus;
+
 /// Who keeps a subscription.
 #[derive(
     Debug,
@@ -118,7 +120,7 @@ pub struct ProviderSubscription {
     pub customer_id: Option<String>,
     /// The catalogue version that was sold, which checkout left in the subscription's metadata.
     pub plan_version: Option<i32>,
-    /// Its state; collection that is paused counts as [`ProviderStatus::Paused`].
+    /// Its state; collection that is paused counts as paused.
     pub status: ProviderStatus,
     /// The prices of all items. A plan with overage has two: find the base one by id, never by position.
     pub price_ids: Vec<String>,
@@ -144,68 +146,19 @@ pub struct ProviderSubscription {
     pub currency: Option<String>,
 }
 
-/// A subscription's state in the provider's eyes.
+/// A subscription's state as its provider words it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderStatus {
-    /// In a trial.
-    Trialing,
-    /// Paid.
-    Active,
-    /// A renewal was not paid, the provider still tries.
-    PastDue,
-    /// The first payment has not arrived.
-    Incomplete,
-    /// The first payment never arrived.
-    IncompleteExpired,
-    /// A renewal was not paid, the provider gave up.
-    Unpaid,
-    /// Ended.
-    Canceled,
-    /// Neither billed nor served.
-    Paused,
-    /// Ran its agreed course.
-    Expired,
+    /// A state that Plangate has rules for.
+    Known(SubscriptionStatus),
     /// A word this version does not know: the last known state stays in force and an operator is told.
     Unknown(String),
 }
 
 impl ProviderStatus {
-    /// The word the API and the database use for it; an unknown one is given as it came.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Trialing => "trialing",
-            Self::Active => "active",
-            Self::PastDue => "past_due",
-            Self::Incomplete => "incomplete",
-            Self::IncompleteExpired => "incomplete_expired",
-            Self::Unpaid => "unpaid",
-            Self::Canceled => "canceled",
-            Self::Paused => "paused",
-            Self::Expired => "expired",
-            Self::Unknown(word) => word,
-        }
-    }
-
-    /// Reads the words of [`ProviderStatus::as_str`]; anything else is [`ProviderStatus::Unknown`].
+    /// Reads a word; one that is not a [`SubscriptionStatus`] is kept as it came.
     pub fn parse(word: &str) -> Self {
-        match word {
-            "trialing" => Self::Trialing,
-            "active" => Self::Active,
-            "past_due" => Self::PastDue,
-            "incomplete" => Self::Incomplete,
-            "incomplete_expired" => Self::IncompleteExpired,
-            "unpaid" => Self::Unpaid,
-            "canceled" => Self::Canceled,
-            "paused" => Self::Paused,
-            "expired" => Self::Expired,
-            other => Self::Unknown(other.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for ProviderStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        SubscriptionStatus::parse(word).map_or_else(|| Self::Unknown(word.to_owned()), Self::Known)
     }
 }
 
@@ -226,21 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn statuses_read_back_as_written_and_new_words_are_kept() {
-        for word in [
-            "trialing",
-            "active",
-            "past_due",
-            "incomplete",
-            "incomplete_expired",
-            "unpaid",
-            "canceled",
-            "paused",
-            "expired",
-        ] {
-            let status = ProviderStatus::parse(word);
-            assert!(!matches!(status, ProviderStatus::Unknown(_)), "{word}");
-            assert_eq!(status.as_str(), word);
+    fn new_words_for_a_status_are_kept() {
+        for status in SubscriptionStatus::ALL {
+            assert_eq!(
+                ProviderStatus::parse(status.as_str()),
+                ProviderStatus::Known(status)
+            );
         }
         assert_eq!(
             ProviderStatus::parse("hibernating"),

@@ -7,7 +7,8 @@ mod transaction;
 use std::sync::Arc;
 
 use crate::domain::catalogue::FeatureKind;
-use crate::domain::decision::{Ask, Decision, Enforcement};
+use crate::domain::decision::{Ask, Decision};
+use crate::domain::policy::{Enforcement, UnknownCustomers};
 use crate::store::clock::{Clock, deciding_time};
 use crate::store::denials;
 use crate::store::plan_book::PlanBook;
@@ -15,15 +16,6 @@ use crate::store::pool::{self, Pool};
 
 pub use command::{Consume, MeterError, Record, Recorded, Release, SetAllocated, Settled};
 pub use snapshot::Snapshot;
-
-/// What happens to customers that were never seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownCustomers {
-    /// The first use makes them.
-    Create,
-    /// They are refused.
-    Reject,
-}
 
 /// What the meter decides by, besides the plans.
 #[derive(Clone)]

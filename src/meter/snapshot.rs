@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::domain::catalogue::FeatureKind;
-use crate::domain::decision::{Case, Enforcement};
+use crate::domain::decision::Case;
 use crate::domain::plans::Plans;
+use crate::domain::policy::Enforcement;
 use crate::domain::standing::{Anchoring, Standing};
 use crate::domain::subscription::Subscription;
 use crate::domain::terms::Override;

@@ -10,15 +10,16 @@ use crate::domain::decision::{Ask, Case, Decision, Reason};
 use crate::domain::event_id::EventId;
 use crate::domain::ids::IdempotencyKey;
 use crate::domain::period::Period;
+use crate::domain::policy::{Enforcement, UnknownCustomers};
 use crate::domain::usage::{self, Balance};
 use crate::store::clock::deciding_time;
 use crate::store::counters::{self, Counter};
 use crate::store::ledger::{self, Entry, Operation};
 use crate::store::{customers, denials};
 
+use super::Rules;
 use super::command::{Consume, MeterError, Record, Recorded, Release, SetAllocated, Settled};
 use super::snapshot::Snapshot;
-use super::{Rules, UnknownCustomers};
 
 /// How far ahead of ours a caller's clock may be.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
@@ -449,11 +450,7 @@ fn record_one(
         counters::close_running(conn, customer, counter.period_start)?;
     }
     let limit = snapshot
-        .case(
-            &event.feature,
-            FeatureKind::Metered,
-            crate::domain::decision::Enforcement::Enforce,
-        )
+        .case(&event.feature, FeatureKind::Metered, Enforcement::Enforce)
         .terms()
         .limit;
     // A closed period warns no more.

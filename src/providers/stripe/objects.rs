@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::provider_event::{ProviderStatus, ProviderSubscription};
+use crate::domain::subscription::SubscriptionStatus;
 use crate::providers::{CheckoutSession, CheckoutStatus, ProviderError, ProviderPrice};
 
 /// A reference that Stripe sends as an id, or as the object where it was expanded.
@@ -165,13 +166,13 @@ impl Subscription {
             word => ProviderStatus::parse(word),
         };
         match status {
-            ProviderStatus::Trialing
-            | ProviderStatus::Active
-            | ProviderStatus::PastDue
-            | ProviderStatus::Unpaid
+            ProviderStatus::Known(SubscriptionStatus::Trialing)
+            | ProviderStatus::Known(SubscriptionStatus::Active)
+            | ProviderStatus::Known(SubscriptionStatus::PastDue)
+            | ProviderStatus::Known(SubscriptionStatus::Unpaid)
                 if self.pause_collection.is_some() =>
             {
-                ProviderStatus::Paused
+                ProviderStatus::Known(SubscriptionStatus::Paused)
             }
             status => status,
         }

@@ -8,6 +8,7 @@ use stripe_client_core::StripeRequest as _;
 use super::objects::{Price, Session, Subscription};
 use super::*;
 use crate::domain::provider_event::{Hint, ProviderStatus};
+use crate::domain::subscription::SubscriptionStatus;
 use crate::providers::transport::{RetryPolicy, Timeouts};
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -238,7 +239,7 @@ fn a_subscription_of_the_present_shape_is_read() {
             provider_customer_id: Some("cus_1".to_owned()),
             customer_id: Some("acme".to_owned()),
             plan_version: Some(3),
-            status: ProviderStatus::Active,
+            status: ProviderStatus::Known(SubscriptionStatus::Active),
             price_ids: vec!["price_over".to_owned(), "price_flat".to_owned()],
             current_period_start: Some(at(100)),
             current_period_end: Some(at(200)),
@@ -269,7 +270,11 @@ fn a_subscription_of_the_former_shape_is_read() {
     assert_eq!(read.provider_customer_id.as_deref(), Some("cus_1"));
     assert_eq!(
         (read.status, read.trial_end, read.started_at),
-        (ProviderStatus::Trialing, Some(at(200)), Some(at(90)))
+        (
+            ProviderStatus::Known(SubscriptionStatus::Trialing),
+            Some(at(200)),
+            Some(at(90))
+        )
     );
     assert_eq!((read.customer_id, read.plan_version), (None, None));
 }
@@ -288,13 +293,28 @@ fn paused_collection_counts_as_paused_while_there_is_something_to_pause() {
     let mut object = scale();
     object["pause_collection"] = json!({"behavior": "void", "resumes_at": null});
     for (word, status) in [
-        ("active", ProviderStatus::Paused),
-        ("trialing", ProviderStatus::Paused),
-        ("past_due", ProviderStatus::Paused),
-        ("unpaid", ProviderStatus::Paused),
-        ("canceled", ProviderStatus::Canceled),
-        ("incomplete", ProviderStatus::Incomplete),
-        ("incomplete_expired", ProviderStatus::IncompleteExpired),
+        ("active", ProviderStatus::Known(SubscriptionStatus::Paused)),
+        (
+            "trialing",
+            ProviderStatus::Known(SubscriptionStatus::Paused),
+        ),
+        (
+            "past_due",
+            ProviderStatus::Known(SubscriptionStatus::Paused),
+        ),
+        ("unpaid", ProviderStatus::Known(SubscriptionStatus::Paused)),
+        (
+            "canceled",
+            ProviderStatus::Known(SubscriptionStatus::Canceled),
+        ),
+        (
+            "incomplete",
+            ProviderStatus::Known(SubscriptionStatus::Incomplete),
+        ),
+        (
+            "incomplete_expired",
+            ProviderStatus::Known(SubscriptionStatus::IncompleteExpired),
+        ),
         ("dreaming", ProviderStatus::Unknown("dreaming".to_owned())),
     ] {
         object["status"] = json!(word);
