@@ -5,4 +5,5 @@ pub mod domain;
 pub mod http;
 pub mod meter;
 pub mod providers;
+pub mod service;
 pub mod store;

@@ -113,15 +113,6 @@ pub fn of_customer(conn: &mut PgConnection, customer: &str) -> QueryResult<Vec<S
         .collect()
 }
 
-/// The customer of one subscription, by our own id of it.
-pub fn customer_of(conn: &mut PgConnection, subscription: Uuid) -> QueryResult<Option<String>> {
-    subscriptions::table
-        .filter(subscriptions::subscription_id.eq(subscription))
-        .select(subscriptions::customer_id)
-        .first(conn)
-        .optional()
-}
-
 /// Writes a subscription as it now is.
 pub fn save(
     conn: &mut PgConnection,
@@ -238,4 +229,18 @@ pub fn bind(
         .set(subscription_leases::customer_id.eq(customer))
         .execute(conn)?;
     Ok(())
+}
+
+/// Whose subscription it is, where that is known.
+pub fn owner(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    id: &str,
+) -> QueryResult<Option<String>> {
+    let owner: Option<Option<String>> = subscription_leases::table
+        .find((provider.as_str(), id))
+        .select(subscription_leases::customer_id)
+        .first(conn)
+        .optional()?;
+    Ok(owner.flatten())
 }

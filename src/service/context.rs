@@ -1,0 +1,67 @@
+//! What the transaction scripts work with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::domain::provider_event::ProviderName;
+use crate::meter::Meter;
+use crate::providers::Provider;
+use crate::store::clock::Clock;
+use crate::store::plan_book::PlanBook;
+use crate::store::pool::Pool;
+
+use super::return_urls::ReturnUrls;
+
+/// A provider that is set up, with the prices it sells our plans under.
+#[derive(Clone)]
+pub struct Storefront {
+    /// The provider.
+    pub provider: Arc<dyn Provider>,
+    /// Price ids by tier.
+    pub prices: BTreeMap<String, SoldUnder>,
+}
+
+/// The provider's prices of one tier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SoldUnder {
+    /// Of the plan itself.
+    pub base: Option<String>,
+    /// Of use above a limit.
+    pub overage: Option<String>,
+}
+
+/// Database, time, plans and providers; made once at the start, cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The database.
+    pub pool: Pool,
+    /// Admissions and usage.
+    pub meter: Meter,
+    /// The providers that are set up.
+    pub storefronts: Vec<Storefront>,
+    /// Where customers may be sent back to.
+    pub return_urls: Arc<ReturnUrls>,
+    /// Rung when an event was put into the inbox.
+    pub inbox_bell: Arc<Notify>,
+}
+
+impl Context {
+    /// The plans.
+    pub fn book(&self) -> &PlanBook {
+        &self.meter.rules().book
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.meter.rules().clock
+    }
+
+    /// The provider of that name, if it is set up.
+    pub fn storefront(&self, name: ProviderName) -> Option<&Storefront> {
+        self.storefronts
+            .iter()
+            .find(|storefront| storefront.provider.name() == name)
+    }
+}

@@ -1,0 +1,110 @@
+//! Applying what a provider or an operator reports of a subscription: one transaction, with the customer locked.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use uuid::Uuid;
+
+use crate::domain::plans::Plans;
+use crate::domain::provider_event::ProviderName;
+use crate::domain::standing::{Anchoring, Standing};
+use crate::domain::subscription::{Report, Subscription, SubscriptionStatus};
+use crate::store::subscriptions::Cause;
+use crate::store::{counters, customers, subscriptions};
+
+/// A subscription as it is reported for the first time: nothing is known to have been paid yet.
+pub fn first_seen(
+    provider: ProviderName,
+    provider_subscription_id: &str,
+    report: &Report,
+    started_at: DateTime<Utc>,
+) -> Subscription {
+    Subscription {
+        id: Uuid::now_v7(),
+        provider,
+        provider_subscription_id: provider_subscription_id.to_owned(),
+        status: SubscriptionStatus::Incomplete,
+        plan: report.plan.clone(),
+        unit_amount: None,
+        currency: None,
+        anchor: report.anchor,
+        current_period_start: None,
+        current_period_end: None,
+        cancel_at_period_end: false,
+        access_ends_at: None,
+        ended_at: None,
+        trial_end: None,
+        grace: None,
+        lapsed: false,
+        started_at,
+    }
+}
+
+/// Writes a report about one of the customer's subscriptions, and everything that follows from it: the transition, the end of
+/// other subscriptions' graces, and the usage period's new anchor. A stale report changes nothing. The caller's transaction
+/// must hold the customer's lock; `base` is the subscription as stored, or as [`first_seen`].
+pub fn apply_report(
+    conn: &mut PgConnection,
+    plans: &Plans,
+    customer: &str,
+    remembered: Anchoring,
+    base: &Subscription,
+    report: Report,
+    (fence, cause): (i64, Cause<'_>),
+    now: DateTime<Utc>,
+) -> QueryResult<Subscription> {
+    let mut all = subscriptions::of_customer(conn, customer)?;
+    let stored = all
+        .iter()
+        .position(|subscription| subscription.id == base.id);
+    let lowers = plans.lowers(&base.plan, &report.plan);
+    let Some(change) = base.apply(report, lowers, now, plans.grace_days) else {
+        return Ok(base.clone());
+    };
+    let unreadable = |error: crate::domain::standing::UnknownPlan| {
+        diesel::result::Error::DeserializationError(error.into())
+    };
+    let before = Standing::at(now, &all, remembered, plans).map_err(unreadable)?;
+
+    if change.newly_active {
+        for other in all
+            .iter_mut()
+            .filter(|other| other.id != base.id && other.status != SubscriptionStatus::PastDue)
+        {
+            if other
+                .grace_at(now, plans.grace_days)
+                .is_some_and(|grace| now < grace.ends_at)
+            {
+                other.grace = None;
+                other.lapsed = true;
+                subscriptions::save(conn, customer, other, fence, now)?;
+            }
+        }
+    }
+    subscriptions::save(conn, customer, &change.after, fence, now)?;
+    let known = stored.is_some().then_some(base);
+    if known.is_none_or(|base| base.status != change.after.status || base.plan != change.after.plan)
+    {
+        subscriptions::record_transition(conn, customer, known, &change.after, cause, now)?;
+    }
+    match stored.and_then(|index| all.get_mut(index)) {
+        Some(slot) => *slot = change.after.clone(),
+        None => all.push(change.after.clone()),
+    }
+
+    let after = Standing::at(now, &all, before.anchoring, plans).map_err(unreadable)?;
+    let anchoring = if after.anchoring.anchor == before.anchoring.anchor {
+        before.anchoring
+    } else {
+        Anchoring {
+            anchor: after.anchoring.anchor,
+            since: Some(now),
+        }
+    };
+    if anchoring != remembered {
+        customers::remember_anchoring(conn, customer, anchoring)?;
+        if let Some(since) = anchoring.since {
+            counters::close_running(conn, customer, since)?;
+        }
+    }
+    Ok(change.after)
+}
