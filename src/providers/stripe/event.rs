@@ -161,3 +161,204 @@ fn not_an_event(reason: impl ToString) -> WebhookError {
         reason: reason.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(kind: &str, object: &Value) -> IncomingEvent {
+        let body = json!({
+            "id": "evt_1", "object": "event", "api_version": "2026-09-30.endive", "created": 1_767_225_600,
+            "livemode": false, "pending_webhooks": 1, "request": {"id": null, "idempotency_key": null},
+            "type": kind, "data": {"object": object},
+        });
+        parse(body.to_string().as_bytes()).unwrap()
+    }
+
+    fn hint_of(kind: &str, object: &Value) -> Hint {
+        event(kind, object).hint
+    }
+
+    fn subscription_hint(id: &str) -> Hint {
+        Hint::Subscription {
+            provider_subscription_id: id.to_owned(),
+        }
+    }
+
+    fn not_an_event(body: &[u8]) -> String {
+        match parse(body) {
+            Err(WebhookError::NotAnEvent { reason }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_shows_who_it_is_and_when_it_was_made() {
+        let event = event("product.created", &json!({"id": "prod_1"}));
+        assert_eq!(
+            (event.event_id.as_str(), event.event_type.as_str()),
+            ("evt_1", "product.created")
+        );
+        assert_eq!(
+            (event.livemode, event.created_at),
+            (false, instant(Some(1_767_225_600)).unwrap())
+        );
+        assert_eq!(event.hint, Hint::Ignored);
+    }
+
+    #[test]
+    fn subscription_events_point_to_the_subscription() {
+        let object = json!({"id": "sub_1", "object": "subscription", "status": "something_new", "items": null});
+        for what in [
+            "created",
+            "updated",
+            "deleted",
+            "paused",
+            "resumed",
+            "pending_update_applied",
+            "invented_later",
+        ] {
+            assert_eq!(
+                hint_of(&format!("customer.subscription.{what}"), &object),
+                subscription_hint("sub_1")
+            );
+        }
+    }
+
+    #[test]
+    fn invoices_point_to_their_subscription_in_both_shapes() {
+        let now = json!({"id": "in_1", "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}}});
+        let expanded = json!({"id": "in_1", "parent": {"subscription_details": {"subscription": {"id": "sub_1", "object": "subscription"}}}});
+        let before = json!({"id": "in_1", "subscription": "sub_1"});
+        let before_expanded =
+            json!({"id": "in_1", "subscription": {"id": "sub_1"}, "parent": null});
+        for kind in ["invoice.paid", "invoice.payment_failed", "invoice.created"] {
+            for object in [&now, &expanded, &before, &before_expanded] {
+                assert_eq!(
+                    hint_of(kind, object),
+                    subscription_hint("sub_1"),
+                    "{kind} {object}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn invoices_without_a_subscription_are_ignored() {
+        for object in [
+            json!({"id": "in_1"}),
+            json!({"id": "in_1", "parent": {"type": "quote_details", "subscription_details": null}}),
+        ] {
+            assert_eq!(hint_of("invoice.paid", &object), Hint::Ignored);
+        }
+    }
+
+    #[test]
+    fn a_completed_checkout_binds_customer_and_subscription() {
+        let object = json!({
+            "id": "cs_1", "mode": "subscription", "status": "complete", "customer": {"id": "cus_1"}, "subscription": "sub_1",
+            "client_reference_id": "from-the-link", "metadata": {"customer_id": "acme"},
+        });
+        let expected = |customer_id: Option<&str>| Hint::CheckoutCompleted {
+            session_id: "cs_1".to_owned(),
+            provider_subscription_id: Some("sub_1".to_owned()),
+            provider_customer_id: Some("cus_1".to_owned()),
+            customer_id: customer_id.map(str::to_owned),
+        };
+        for kind in [
+            "checkout.session.completed",
+            "checkout.session.async_payment_succeeded",
+        ] {
+            assert_eq!(hint_of(kind, &object), expected(Some("acme")));
+        }
+        let mut unmarked = object.clone();
+        unmarked["metadata"] = Value::Null;
+        assert_eq!(
+            hint_of("checkout.session.completed", &unmarked),
+            expected(Some("from-the-link"))
+        );
+        unmarked["client_reference_id"] = Value::Null;
+        assert_eq!(
+            hint_of("checkout.session.completed", &unmarked),
+            expected(None)
+        );
+    }
+
+    #[test]
+    fn a_checkout_that_came_to_nothing_is_closed() {
+        for kind in [
+            "checkout.session.expired",
+            "checkout.session.async_payment_failed",
+        ] {
+            let closed = hint_of(
+                kind,
+                &json!({"id": "cs_1", "mode": "subscription", "metadata": {}}),
+            );
+            assert_eq!(
+                closed,
+                Hint::CheckoutClosed {
+                    session_id: "cs_1".to_owned()
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn checkouts_that_sell_no_subscription_are_ignored() {
+        for kind in ["checkout.session.completed", "checkout.session.expired"] {
+            assert_eq!(
+                hint_of(kind, &json!({"id": "cs_1", "mode": "payment"})),
+                Hint::Ignored
+            );
+        }
+    }
+
+    #[test]
+    fn thin_events_are_read_and_ignored() {
+        let body = json!({
+            "id": "evt_test_1", "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered",
+            "livemode": true, "created": "2026-01-01T00:00:00.250Z",
+            "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
+        });
+        let event = parse(body.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            (event.event_id.as_str(), event.livemode, event.hint),
+            ("evt_test_1", true, Hint::Ignored)
+        );
+        assert_eq!(event.created_at.timestamp_millis(), 1_767_225_600_250);
+    }
+
+    #[test]
+    fn signed_bodies_that_are_no_events_are_refused_with_the_reason() {
+        let event = json!({"id": "evt_1", "object": "event", "type": "x", "livemode": false, "created": 1, "data": {"object": {}}});
+        assert!(parse(event.to_string().as_bytes()).is_ok());
+        for field in ["id", "object", "type", "livemode", "created"] {
+            let mut without = event.clone();
+            without.as_object_mut().unwrap().remove(field);
+            assert!(not_an_event(without.to_string().as_bytes()).contains(field));
+        }
+        let with = |field: &str, value: Value| {
+            let mut changed = event.clone();
+            changed[field] = value;
+            changed.to_string()
+        };
+        assert_eq!(
+            not_an_event(with("object", json!("charge")).as_bytes()),
+            "it is another object"
+        );
+        assert!(not_an_event(with("id", json!("")).as_bytes()).contains("id"));
+        assert!(not_an_event(with("id", json!("e".repeat(256))).as_bytes()).contains("id"));
+        assert!(not_an_event(with("created", json!(i64::MAX)).as_bytes()).contains("time"));
+        let pointless = with("type", json!("customer.subscription.updated"));
+        assert!(
+            not_an_event(pointless.as_bytes()).contains("data.object"),
+            "{pointless}"
+        );
+        for body in [&b""[..], b"null", b"[]", b"{", b"\xff\xfe", b"payload=1"] {
+            not_an_event(body);
+        }
+        not_an_event(format!("{event} {event}").as_bytes());
+    }
+}
