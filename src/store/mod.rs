@@ -6,6 +6,7 @@ pub mod clock;
 pub mod counters;
 pub mod customers;
 pub mod denials;
+pub mod embedded;
 pub mod inbox;
 pub mod ledger;
 pub mod migrations;

@@ -1,4 +1,4 @@
-//! The service as a whole, over real sockets.
+//! The service as a whole, over real sockets and a real PostgreSQL.
 
 // Clippy's own exception for tests ends at the functions marked as tests; helpers may fail loudly as well.
 #![allow(
@@ -8,5 +8,7 @@
     clippy::panic
 )]
 
+mod embedded_cluster;
 mod fake_stripe;
 mod stripe_provider;
+mod support;

@@ -1,0 +1,5 @@
+//! What the tests stand on.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub(crate) mod cluster;
+pub(crate) mod scratch;
