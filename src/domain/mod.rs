@@ -13,3 +13,6 @@ pub mod standing;
 pub mod subscription;
 pub mod terms;
 pub mod usage;
+pub mod actor;
+pub mod api_key;
+pub mod permission;
