@@ -7,3 +7,4 @@ pub mod meter;
 pub mod providers;
 pub mod service;
 pub mod store;
+pub mod telemetry;

@@ -1,7 +1,10 @@
 //! Transaction scripts, shared by HTTP and the jobs.
 
+pub mod api_keys;
 pub mod apply_event;
+pub mod authentication;
 pub mod context;
+pub mod customer_tokens;
 pub mod grants;
 pub mod ingest_webhook;
 pub mod plans;

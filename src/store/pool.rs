@@ -1,0 +1,218 @@
+//! The connection pool, and the one way from async code to a blocking connection.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::pg::PgConnection;
+use diesel::r2d2::{self, ConnectionManager, CustomizeConnection, HandleError};
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Connections to the one database.
+pub type Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
+
+/// How long a request waits for a connection. Longer hides an outage from the caller, who could ask another replica;
+/// shorter turns every burst into errors.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What every session promises. `synchronous_commit` is what "committed before answered" rests on, whatever the server's
+/// or the role's default is; the time-outs bound how long a stuck statement can hold its locks.
+const SESSION: &str = "\
+SET synchronous_commit = on;
+SET TIME ZONE 'UTC';
+SET statement_timeout = '10s';
+SET lock_timeout = '5s';
+SET idle_in_transaction_session_timeout = '15s';";
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection could be made, or it broke. Whether a statement under way took effect is unknown.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
+    /// Every connection is busy, or a lock, a deadlock or a time-out stood in the way: nothing was done, a repetition
+    /// may succeed.
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    /// Anything else: a constraint, a missing row, or a fault of ours.
+    #[error(transparent)]
+    Query(QueryError),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anyone changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy(_))
+    }
+
+    /// Name of the violated constraint, if that is what happened.
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Query(QueryError::DatabaseError(_, information)) => information.constraint_name(),
+            _ => None,
+        }
+    }
+}
+
+impl From<QueryError> for StoreError {
+    fn from(error: QueryError) -> Self {
+        match &error {
+            QueryError::BrokenTransactionManager
+            | QueryError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => {
+                Self::Unavailable(error.to_string())
+            }
+            QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => {
+                Self::Busy(error.to_string())
+            }
+            QueryError::DatabaseError(
+                DatabaseErrorKind::Unknown | DatabaseErrorKind::UnableToSendCommand,
+                information,
+            ) => match classify_by_message(information.message()) {
+                Some(Transient::Lost) => Self::Unavailable(error.to_string()),
+                Some(Transient::Busy) => Self::Busy(error.to_string()),
+                None => Self::Query(error),
+            },
+            _ => Self::Query(error),
+        }
+    }
+}
+
+enum Transient {
+    Lost,
+    Busy,
+}
+
+/// Diesel drops the SQLSTATE of these, so the server's English text is all that is left. A server that speaks another
+/// language costs a 500 in place of a 503, nothing more.
+fn classify_by_message(message: &str) -> Option<Transient> {
+    const LOST: [&str; 8] = [
+        "terminating connection",
+        "server closed the connection",
+        "the database system is",
+        "no connection to the server",
+        "could not receive data from server",
+        "could not send data to server",
+        "connection not open",
+        "SSL connection has been closed",
+    ];
+    const BUSY: [&str; 4] = [
+        "deadlock detected",
+        "canceling statement due to",
+        "could not obtain lock",
+        "sorry, too many clients already",
+    ];
+    let contains = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    if contains(&LOST) {
+        Some(Transient::Lost)
+    } else if contains(&BUSY) {
+        Some(Transient::Busy)
+    } else {
+        None
+    }
+}
+
+/// A pool of up to `size` connections. It returns before the first one stands: readiness is asked elsewhere, and a
+/// service that starts before its database must not die of it.
+pub fn build(url: &SecretString, size: u32) -> Pool {
+    r2d2::Pool::builder()
+        .max_size(size)
+        .connection_timeout(CONNECTION_TIMEOUT)
+        .connection_customizer(Box::new(SessionSettings))
+        .error_handler(Box::new(LogFailures))
+        .build_unchecked(ConnectionManager::new(url.expose_secret()))
+}
+
+/// Runs `work` with a connection, off the async threads. Dropping the future does not stop work that has begun.
+pub async fn run<T, E, F>(pool: &Pool, work: F) -> Result<T, E>
+where
+    F: FnOnce(&mut PgConnection) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    let pool = pool.clone();
+    let span = tracing::Span::current();
+    let task = tokio::task::spawn_blocking(move || {
+        span.in_scope(|| {
+            let mut connection = pool.get().map_err(|error| {
+                if pool.state().connections > 0 {
+                    StoreError::Busy("no connection came free in time".to_owned())
+                } else {
+                    StoreError::Unavailable(error.to_string())
+                }
+            })?;
+            work(&mut connection)
+        })
+    });
+    match task.await {
+        Ok(result) => result,
+        // Either the runtime shuts down or `work` panicked; the panic has already been reported where it happened.
+        Err(error) => Err(StoreError::Unavailable(error.to_string()).into()),
+    }
+}
+
+#[derive(Debug)]
+struct SessionSettings;
+
+impl CustomizeConnection<PgConnection, r2d2::Error> for SessionSettings {
+    fn on_acquire(&self, connection: &mut PgConnection) -> Result<(), r2d2::Error> {
+        connection
+            .batch_execute(SESSION)
+            .map_err(r2d2::Error::QueryError)
+    }
+}
+
+/// r2d2 reports failures of its background connecting here. libpq's messages name the host, never the password.
+#[derive(Debug)]
+struct LogFailures;
+
+impl HandleError<r2d2::Error> for LogFailures {
+    fn handle_error(&self, error: r2d2::Error) {
+        tracing::warn!(%error, "no database connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database_error(kind: DatabaseErrorKind, message: &str) -> StoreError {
+        QueryError::DatabaseError(kind, Box::new(message.to_owned())).into()
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_told_from_what_will_not() {
+        use DatabaseErrorKind as K;
+        assert!(matches!(
+            database_error(
+                K::Unknown,
+                "terminating connection due to administrator command"
+            ),
+            StoreError::Unavailable(_)
+        ));
+        assert!(matches!(
+            database_error(K::Unknown, "deadlock detected"),
+            StoreError::Busy(_)
+        ));
+        assert!(matches!(
+            database_error(K::Unknown, "canceling statement due to statement timeout"),
+            StoreError::Busy(_)
+        ));
+        assert!(matches!(
+            database_error(K::SerializationFailure, ""),
+            StoreError::Busy(_)
+        ));
+        assert!(!database_error(K::UniqueViolation, "deadlock detected").is_transient());
+        assert!(!database_error(K::Unknown, "column does not exist").is_transient());
+        assert!(!StoreError::from(QueryError::NotFound).is_transient());
+    }
+
+    #[actix_web::test]
+    async fn a_database_that_is_away_is_unavailable_and_the_password_stays_secret() {
+        let url = SecretString::from("postgres://user:hunter2@127.0.0.1:1/none");
+        let pool = build(&url, 1);
+        let result: Result<(), StoreError> = run(&pool, |_| Ok(())).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}
