@@ -1,11 +1,14 @@
 //! The rules, pure.
 
+pub mod actor;
+pub mod api_key;
 pub mod catalogue;
 pub mod decision;
 pub mod event_id;
 pub mod ids;
 pub mod money;
 pub mod period;
+pub mod permission;
 pub mod plans;
 pub mod policy;
 pub mod provider_event;
@@ -13,6 +16,3 @@ pub mod standing;
 pub mod subscription;
 pub mod terms;
 pub mod usage;
-pub mod actor;
-pub mod api_key;
-pub mod permission;

@@ -117,7 +117,10 @@ async fn a_checkout_leads_to_a_subscription() {
     );
 
     let subscription = stripe.fetch_subscription(&subscription_id).await.unwrap();
-    assert_eq!(subscription.status, ProviderStatus::Known(SubscriptionStatus::Active));
+    assert_eq!(
+        subscription.status,
+        ProviderStatus::Known(SubscriptionStatus::Active)
+    );
     assert_eq!(subscription.price_ids, ["price_scale", "price_overage"]);
     assert_eq!(subscription.provider_customer_id, Some(customer));
     assert_eq!(
@@ -155,7 +158,10 @@ async fn a_checkout_leads_to_a_subscription() {
     let ended = stripe.fetch_subscription(&subscription_id).await.unwrap();
     assert_eq!(
         (ended.status, ended.ended_at),
-        (ProviderStatus::Known(SubscriptionStatus::Canceled), Some(now))
+        (
+            ProviderStatus::Known(SubscriptionStatus::Canceled),
+            Some(now)
+        )
     );
 }
 
