@@ -7,10 +7,14 @@ pub mod extract;
 pub mod fallback;
 pub mod problem;
 pub mod request_id;
+pub mod responses;
+pub mod subscription_view;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// All routes, in the order in which the documentation shows them.
 pub fn configure(config: &mut ServiceConfig) {
-    config.service(problem::docs::list_problems).service(problem::docs::get_problem);
+    config
+        .service(problem::docs::list_problems)
+        .service(problem::docs::get_problem);
 }

@@ -4,6 +4,7 @@
 //! whatever error comes from the framework into a problem too.
 
 pub mod docs;
+mod mapping;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -155,7 +156,7 @@ impl ProblemKind {
 
     /// Seconds after which a repetition makes sense: a full queue drains at once, a database restarts in seconds, a
     /// wrong price waits for a person.
-    const fn retry_after(self) -> Option<u16> {
+    pub(super) const fn retry_after(self) -> Option<u16> {
         match self {
             Self::Overloaded => Some(1),
             Self::DatabaseUnavailable | Self::NotReady => Some(2),
