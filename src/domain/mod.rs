@@ -12,6 +12,7 @@ pub mod permission;
 pub mod plans;
 pub mod policy;
 pub mod provider_event;
+pub mod quantity;
 pub mod standing;
 pub mod subscription;
 pub mod terms;

@@ -1,20 +1,56 @@
 //! The HTTP API: extract, ask a service, answer. Every route is registered in [`configure`], which also makes the OpenAPI
 //! document, so a route that is served is a route that is documented.
 
+pub mod admin;
 pub mod auth;
 pub mod cors;
+pub mod customers;
+pub mod decisions;
+pub mod entitlements;
+pub mod etag;
 pub mod extract;
 pub mod fallback;
+pub mod plan_context;
+pub mod plans;
 pub mod problem;
 pub mod request_id;
 pub mod responses;
 pub mod subscription_view;
+pub mod usage;
+pub mod usage_events;
+pub mod webhooks;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// All routes, in the order in which the documentation shows them.
 pub fn configure(config: &mut ServiceConfig) {
     config
+        .service(entitlements::check)
+        .service(entitlements::check_batch)
+        .service(entitlements::list_entitlements)
+        .service(entitlements::consume)
+        .service(entitlements::release)
+        .service(entitlements::set_allocated)
+        .service(usage::get_usage)
+        .service(usage::record_usage)
+        .service(usage::usage_history)
+        .service(usage::list_usage_events)
+        .service(plan_context::get_plan_context)
+        .service(plans::list_plans)
+        .service(plans::get_plan)
+        .service(customers::put_customer)
+        .service(customers::get_customer)
+        .service(customers::mint_token)
+        .service(webhooks::stripe_webhook)
+        .service(admin::api_keys::create_api_key)
+        .service(admin::api_keys::list_api_keys)
+        .service(admin::api_keys::revoke_api_key)
+        .service(admin::audit::list_audit)
+        .service(admin::subscriptions::grant_subscription)
+        .service(admin::subscriptions::end_subscription)
+        .service(admin::overrides::put_override)
+        .service(admin::overrides::get_override)
+        .service(admin::overrides::delete_override)
         .service(problem::docs::list_problems)
         .service(problem::docs::get_problem);
 }

@@ -26,6 +26,14 @@ pub struct BodyErrors;
 #[derive(Debug)]
 pub struct QueryErrors;
 
+/// 404: of every route that is about a customer's feature.
+#[derive(Debug)]
+pub struct CustomerErrors;
+
+/// 402: of every route that admits.
+#[derive(Debug)]
+pub struct DenialErrors;
+
 /// 500 and 503: of every route that needs the database.
 #[derive(Debug)]
 pub struct DatabaseErrors;
@@ -57,6 +65,26 @@ impl IntoResponses for BodyErrors {
 impl IntoResponses for QueryErrors {
     fn responses() -> Responses {
         [answer(&[ProblemKind::MalformedRequest])].into()
+    }
+}
+
+impl IntoResponses for CustomerErrors {
+    fn responses() -> Responses {
+        [answer(&[
+            ProblemKind::UnknownFeature,
+            ProblemKind::UnknownCustomer,
+        ])]
+        .into()
+    }
+}
+
+impl IntoResponses for DenialErrors {
+    fn responses() -> Responses {
+        [answer(&[
+            ProblemKind::LimitExceeded,
+            ProblemKind::FeatureNotInPlan,
+        ])]
+        .into()
     }
 }
 

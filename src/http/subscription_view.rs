@@ -75,10 +75,17 @@ impl SubscriptionView {
             current_period_end: subscription.current_period_end,
             cancel_at_period_end: subscription.cancel_at_period_end,
             trial_end: subscription.trial_end,
-            grace: grace.map(|grace| GraceView {
-                tier: grace.plan.plan.tier.clone(),
-                ends_at: grace.ends_at,
-            }),
+            grace: grace.map(GraceView::of),
+        }
+    }
+}
+
+impl GraceView {
+    /// The view of a grace that runs.
+    pub fn of(grace: &RunningGrace) -> Self {
+        Self {
+            tier: grace.plan.plan.tier.clone(),
+            ends_at: grace.ends_at,
         }
     }
 }

@@ -191,3 +191,24 @@ pub fn decide(
     let balance = snapshot.balance(feature, kind);
     case.decision(ask, case.judge(ask, balance), balance, balance, Vec::new())
 }
+
+/// A decision for each feature of the catalogue: for a quantity of 1, a static feature for its limit.
+pub fn survey(snapshot: &Snapshot, enforcement: Enforcement) -> Vec<Decision> {
+    snapshot
+        .plans
+        .features()
+        .into_iter()
+        .map(|feature| {
+            let kind = feature.grant.kind();
+            let limit = snapshot.case(&feature.key, kind, enforcement).terms().limit;
+            let value = (kind == FeatureKind::Static).then(|| limit.unwrap_or(0));
+            decide(
+                snapshot,
+                enforcement,
+                &feature.key,
+                kind,
+                Ask { quantity: 1, value },
+            )
+        })
+        .collect()
+}

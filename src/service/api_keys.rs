@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::Connection;
 use moka::sync::Cache;
 use secrecy::SecretString;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OnceCell;
 
 use crate::domain::api_key::{ApiKey, KEY_ENTROPY, KeyMode, KeyRecord, Scope};
 use crate::store::api_keys::{self as rows, StoredKey};
+use crate::store::audit::{self, AuditRow};
 use crate::store::pool::{self, Pool, StoreError};
 
 /// How long a key just read is believed. It bounds how long another replica honours a revoked key.
@@ -64,9 +67,10 @@ impl ApiKeys {
         }
     }
 
-    /// Makes and stores a key.
+    /// Makes and stores a key. `actor` is named in the audit log.
     pub async fn create(
         &self,
+        actor: String,
         name: String,
         scopes: Vec<Scope>,
         expires_at: Option<DateTime<Utc>>,
@@ -86,7 +90,12 @@ impl ApiKeys {
         let secret_sha256 = hash(key.secret());
         let stored = record.clone();
         pool::run(&self.pool, move |conn| {
-            rows::insert(conn, &stored, secret_sha256).map_err(StoreError::from)
+            conn.transaction(|conn| {
+                rows::insert(conn, &stored, secret_sha256)?;
+                let details = json!({"name": stored.name, "scopes": stored.scopes, "expires_at": stored.expires_at});
+                audit::append(conn, &AuditRow::new(actor, "api_key.create", None, stored.id, details, now))
+            })
+            .map_err(StoreError::from)
         })
         .await?;
         Ok(CreatedKey {
@@ -125,10 +134,25 @@ impl ApiKeys {
     }
 
     /// Revokes a key: here at once, on other replicas within a second. False where there is no such key.
-    pub async fn revoke(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub async fn revoke(
+        &self,
+        actor: String,
+        id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let key = id.to_owned();
         let found = pool::run(&self.pool, move |conn| {
-            rows::revoke(conn, &key, now).map_err(StoreError::from)
+            conn.transaction(|conn| {
+                let found = rows::revoke(conn, &key, now)?;
+                if found {
+                    audit::append(
+                        conn,
+                        &AuditRow::new(actor, "api_key.revoke", None, key, json!({}), now),
+                    )?;
+                }
+                Ok(found)
+            })
+            .map_err(|error: diesel::result::Error| StoreError::from(error))
         })
         .await?;
         self.recent.invalidate(id);

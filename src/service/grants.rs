@@ -126,7 +126,7 @@ pub async fn grant(
             let granted = apply_report(conn, &plans, customer, row.anchoring(), &base, report, fenced, now)?;
             let details = json!({"plan_tier": grant.plan_tier, "until": grant.until, "unit_amount": grant.unit_amount,
                                  "currency": granted.currency, "reason": grant.reason});
-            audit::append(conn, &entry(actor, "subscription.grant", customer, id, details, now))?;
+            audit::append(conn, &AuditRow::new(actor, "subscription.grant", Some(customer), id, details, now))?;
             Ok(granted)
         })
     })
@@ -180,29 +180,10 @@ pub async fn end(
             )?;
             audit::append(
                 conn,
-                &entry(actor, "subscription.end", &owner, id, json!({}), now),
+                &AuditRow::new(actor, "subscription.end", Some(&owner), id, json!({}), now),
             )?;
             Ok((owner, ended))
         })
     })
     .await
-}
-
-fn entry(
-    actor: String,
-    action: &str,
-    customer: &str,
-    target: String,
-    details: serde_json::Value,
-    now: DateTime<Utc>,
-) -> AuditRow {
-    AuditRow {
-        id: Uuid::now_v7(),
-        occurred_at: now,
-        actor,
-        action: action.to_owned(),
-        customer_id: Some(customer.to_owned()),
-        target,
-        details,
-    }
 }

@@ -27,6 +27,28 @@ pub struct AuditRow {
     pub details: Value,
 }
 
+impl AuditRow {
+    /// What `actor` did at `now`.
+    pub fn new(
+        actor: String,
+        action: &str,
+        customer_id: Option<&str>,
+        target: String,
+        details: Value,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            occurred_at: now,
+            actor,
+            action: action.to_owned(),
+            customer_id: customer_id.map(str::to_owned),
+            target,
+            details,
+        }
+    }
+}
+
 /// Adds a row.
 pub fn append(conn: &mut PgConnection, row: &AuditRow) -> QueryResult<()> {
     diesel::insert_into(audit_log::table)

@@ -43,18 +43,18 @@ impl CustomerRow {
     }
 }
 
-/// What a caller says about a customer; `None` leaves a field as it is.
+/// What a caller says about a customer; `None` leaves a field as it is, `Some(None)` clears it.
 #[derive(Debug, Clone, Default, AsChangeset)]
 #[diesel(table_name = customers)]
 pub struct Profile {
     /// For receipts.
-    pub email: Option<String>,
+    pub email: Option<Option<String>>,
     /// For people.
-    pub name: Option<String>,
+    pub name: Option<Option<String>>,
     /// ISO 3166-1 alpha-2.
-    pub country: Option<String>,
+    pub country: Option<Option<String>>,
     /// ISO 4217, lowercase.
-    pub currency: Option<String>,
+    pub currency: Option<Option<String>>,
     /// The caller's own notes.
     pub metadata: Option<Value>,
 }

@@ -5,6 +5,7 @@ use crate::meter::MeterError;
 use crate::providers::WebhookError;
 use crate::service::grants::GrantError;
 use crate::service::ingest_webhook::IngestError;
+use crate::service::overrides::OverrideError;
 
 impl From<MeterError> for Problem {
     fn from(error: MeterError) -> Self {
@@ -32,6 +33,18 @@ impl From<GrantError> for Problem {
             GrantError::NotFound => Self::new(ProblemKind::NotFound, detail),
             GrantError::Ended => Self::new(ProblemKind::Conflict, detail),
             GrantError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OverrideError> for Problem {
+    fn from(error: OverrideError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OverrideError::UnknownFeature(_) => Self::new(ProblemKind::UnknownFeature, detail),
+            OverrideError::UnknownCustomer => Self::new(ProblemKind::UnknownCustomer, detail),
+            OverrideError::Misfit { field, .. } => Self::validation(format!("/{field}"), detail),
+            OverrideError::Store(error) => error.into(),
         }
     }
 }

@@ -1,0 +1,270 @@
+//! The plan context: all that a frontend shows of a plan, in one answer.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, get, web};
+use chrono::TimeDelta;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::entitlements::{CustomerQuery, known_snapshot};
+use super::etag::{Keep, tagged};
+use super::extract::Query;
+use super::problem::Problem;
+use super::responses::{AuthErrors, CustomerErrors, DatabaseErrors, QueryErrors};
+use super::subscription_view::{GraceView, SubscriptionView};
+use super::usage::UsageMetric;
+use crate::domain::actor::Actor;
+use crate::domain::catalogue::Price;
+use crate::domain::decision::{Decision, Limit, Reason};
+use crate::domain::permission::Permission;
+use crate::domain::provider_event::ProviderName;
+use crate::meter::{self, Snapshot};
+use crate::service::context::Context;
+use crate::store::denials;
+use crate::store::pool::{self, StoreError};
+
+/// How long a denial keeps up the call to action.
+const DENIALS_COUNT_FOR: TimeDelta = TimeDelta::days(7);
+
+/// The plan in force.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ContextPlan {
+    /// Key.
+    #[schema(example = "free")]
+    tier: String,
+    /// For people.
+    #[schema(example = "Free")]
+    name: String,
+    /// A word to show beside the name.
+    badge: Option<String>,
+    /// Version in force.
+    #[schema(example = 1)]
+    version: i32,
+    /// What it costs.
+    prices: Vec<Price>,
+}
+
+/// A limit that is near, or passed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Warning {
+    /// Feature key.
+    feature: String,
+    /// 80, 90 or 100.
+    level: u8,
+    /// For people.
+    #[schema(example = "80% of Attribution runs used: 82 of 100.")]
+    message: String,
+}
+
+/// A feature that cannot be used now.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Locked {
+    /// Feature key.
+    feature: String,
+    /// Why.
+    reason: Reason,
+    /// The lowest tier in which it could be; null: in none.
+    #[schema(example = "pro")]
+    available_in: Option<String>,
+}
+
+/// A request for the frontend to send.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Action {
+    /// HTTP method.
+    #[schema(example = "POST")]
+    method: &'static str,
+    /// Path.
+    #[schema(example = "/billing/create-checkout")]
+    href: &'static str,
+    /// Body to send.
+    #[schema(value_type = Object)]
+    body: Value,
+}
+
+/// The tier to move to.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ContextUpgrade {
+    /// Key.
+    #[schema(example = "pro")]
+    tier: String,
+    /// For people.
+    #[schema(example = "Pro")]
+    name: String,
+    /// What to tell the customer; null while there is no occasion.
+    #[schema(example = "Upgrade to Pro for more Attribution runs.")]
+    call_to_action: Option<String>,
+    /// How to buy it; null for somebody who pays already.
+    checkout: Option<Action>,
+}
+
+/// All that a frontend shows of a plan.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PlanContext {
+    /// The customer.
+    customer_id: String,
+    /// The plan in force.
+    plan: ContextPlan,
+    /// The limit of each feature in force, overrides included.
+    #[schema(value_type = Object, example = json!({"attribution_runs": 100, "models": 1, "lookback_days": 7, "export": false}))]
+    limits: BTreeMap<String, Option<Limit>>,
+    /// The subscription that counts; null: there never was one.
+    subscription: Option<SubscriptionView>,
+    /// Each counter.
+    usage: BTreeMap<String, UsageMetric>,
+    /// Limits that are near or passed.
+    warnings: Vec<Warning>,
+    /// What cannot be used now.
+    locked: Vec<Locked>,
+    /// The tier to move to; null: there is no higher one.
+    upgrade: Option<ContextUpgrade>,
+    /// How to manage billing; null where there is nothing to manage.
+    #[schema(value_type = Option<Action>)]
+    manage_billing: Option<Action>,
+    /// What a former plan still allows.
+    grace: Option<GraceView>,
+}
+
+/// Tier, limits, usage meter, warnings, locked features, upgrade target: all that a frontend shows of a plan.
+///
+/// The `ETag` is over the body; ask again with `If-None-Match` to get a 304 while nothing changed.
+#[utoipa::path(
+    tag = "Plan context",
+    operation_id = "getPlanContext",
+    params(CustomerQuery),
+    responses((status = 200, description = "The plan context", body = PlanContext),
+              (status = 304, description = "Unchanged since the `ETag` in `If-None-Match`"),
+              AuthErrors, QueryErrors, CustomerErrors, DatabaseErrors)
+)]
+#[get("/plan-context")]
+pub(crate) async fn get_plan_context(
+    actor: Actor,
+    context: web::Data<Context>,
+    query: Query<CustomerQuery>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    actor.require(Permission::ReadEntitlements)?;
+    let customer = actor.customer_of_query(query.0.customer_id)?;
+    let snapshot = known_snapshot(&context, &customer).await?;
+    let since = snapshot.now - DENIALS_COUNT_FOR;
+    let denied = pool::run(&context.pool, move |conn| {
+        denials::features_since(conn, customer.as_str(), since).map_err(StoreError::from)
+    })
+    .await?;
+    tagged(&request, &view(&context, &snapshot, &denied), Keep::Private)
+}
+
+fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContext {
+    let standing = &snapshot.standing;
+    let plan = &standing.plan.plan;
+    let decisions = meter::survey(snapshot, context.meter.rules().enforcement);
+    let usage = UsageMetric::all(context, snapshot);
+    let name = |key: &str| {
+        let features = snapshot.plans.features();
+        features
+            .iter()
+            .find(|feature| feature.key == key)
+            .map_or_else(|| key.to_owned(), |feature| feature.name.clone())
+    };
+    let warnings: Vec<Warning> = usage
+        .iter()
+        .filter_map(|metric| {
+            let (level, limit) = metric.warning_level.zip(metric.limit)?;
+            let message = format!(
+                "{level}% of {} used: {} of {limit}.",
+                name(&metric.feature),
+                metric.used
+            );
+            Some(Warning {
+                feature: metric.feature.clone(),
+                level,
+                message,
+            })
+        })
+        .collect();
+    let locked: Vec<Locked> = decisions
+        .iter()
+        .filter(|decision| !decision.reason.allows())
+        .map(|decision| Locked {
+            feature: decision.feature.clone(),
+            reason: decision.reason,
+            available_in: decision
+                .upgrade
+                .as_ref()
+                .map(|upgrade| upgrade.tier.clone()),
+        })
+        .collect();
+    let subscription = standing
+        .subscription
+        .and_then(|index| snapshot.subscriptions.get(index));
+    let ends = subscription.is_some_and(|subscription| {
+        subscription
+            .access_ends_at
+            .is_some_and(|end| snapshot.now < end)
+    });
+    let occasion = warnings
+        .iter()
+        .map(|warning| &warning.feature)
+        .chain(denied)
+        .chain(locked.iter().map(|locked| &locked.feature))
+        .next()
+        .map(|feature| name(feature));
+    PlanContext {
+        customer_id: snapshot.customer_id.clone(),
+        plan: ContextPlan {
+            tier: plan.tier.clone(),
+            name: plan.name.clone(),
+            badge: plan.badge.clone(),
+            version: standing.plan.version,
+            prices: plan.prices.clone(),
+        },
+        limits: limits(&decisions),
+        upgrade: upgrade(snapshot, occasion, ends),
+        subscription: subscription
+            .map(|subscription| SubscriptionView::of(subscription, standing.grace.as_ref())),
+        usage: usage
+            .into_iter()
+            .map(|metric| (metric.feature.clone(), metric))
+            .collect(),
+        warnings,
+        locked,
+        manage_billing: None,
+        grace: standing.grace.as_ref().map(GraceView::of),
+    }
+}
+
+fn limits(decisions: &[Decision]) -> BTreeMap<String, Option<Limit>> {
+    decisions
+        .iter()
+        .map(|decision| (decision.feature.clone(), decision.limit))
+        .collect()
+}
+
+fn upgrade(snapshot: &Snapshot, occasion: Option<String>, ends: bool) -> Option<ContextUpgrade> {
+    let tier = snapshot.standing.plan.plan.upgrade_to.as_ref()?;
+    let plan = &snapshot.plans.of_tier(tier)?.plan;
+    let call_to_action = match occasion {
+        Some(feature) => Some(format!("Upgrade to {} for more {feature}.", plan.name)),
+        None if ends => Some(format!(
+            "Your subscription ends soon. Stay with us on {}.",
+            plan.name
+        )),
+        None => None,
+    };
+    let pays = snapshot.subscriptions.iter().any(|subscription| {
+        subscription.provider != ProviderName::Manual && subscription.status.is_open()
+    });
+    let checkout = (!pays).then(|| Action {
+        method: "POST",
+        href: "/billing/create-checkout",
+        body: json!({"customer_id": snapshot.customer_id, "plan_tier": plan.tier}),
+    });
+    Some(ContextUpgrade {
+        tier: plan.tier.clone(),
+        name: plan.name.clone(),
+        call_to_action,
+        checkout,
+    })
+}
