@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::FeatureKind;
+
 /// Warning levels in percent of the limit (PRODUCT section 2).
 pub const WARNING_LEVELS: [u8; 3] = [80, 90, 100];
 
@@ -41,6 +43,16 @@ pub fn levels_crossed(used: i64, limit: Option<i64>, announced: u8) -> Vec<u8> {
         .into_iter()
         .filter(|level| *level > announced && *level <= reached)
         .collect()
+}
+
+/// The warning mark to keep. Within a period each level is announced once; a gauge has no period, so its mark follows it down.
+pub fn mark(kind: FeatureKind, announced: i16, used: i64, limit: Option<i64>) -> i16 {
+    let reached = warning_level(used, limit).map_or(0, i16::from);
+    if kind == FeatureKind::Metered {
+        reached.max(announced)
+    } else {
+        reached
+    }
 }
 
 /// `used` in percent of `limit`, rounded down to two decimals; `None` where the limit is unlimited or 0. For display only.

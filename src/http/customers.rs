@@ -1,5 +1,10 @@
 //! Customers and the tokens that let frontends act for them.
 
+#![allow(
+    clippy::option_option,
+    reason = "a field that is null is not a field that is absent"
+)]
+
 use actix_web::{HttpResponse, get, post, put, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};

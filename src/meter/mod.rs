@@ -1,8 +1,10 @@
 //! The hot path: admissions and recorded usage. The database transaction decides, and is committed before anyone is answered.
 
+mod admission;
 mod command;
+mod entry;
+mod recording;
 mod snapshot;
-mod transaction;
 
 use std::sync::Arc;
 
@@ -63,7 +65,7 @@ impl Meter {
     pub async fn consume(&self, command: Consume) -> Result<Settled, MeterError> {
         let rules = self.rules.clone();
         pool::run(&self.pool, move |conn| {
-            transaction::consume(conn, &rules, &command)
+            admission::consume(conn, &rules, &command)
         })
         .await
     }
@@ -72,7 +74,7 @@ impl Meter {
     pub async fn release(&self, command: Release) -> Result<Settled, MeterError> {
         let rules = self.rules.clone();
         pool::run(&self.pool, move |conn| {
-            transaction::release(conn, &rules, &command)
+            admission::release(conn, &rules, &command)
         })
         .await
     }
@@ -81,7 +83,7 @@ impl Meter {
     pub async fn set_allocated(&self, command: SetAllocated) -> Result<Settled, MeterError> {
         let rules = self.rules.clone();
         pool::run(&self.pool, move |conn| {
-            transaction::set_allocated(conn, &rules, &command)
+            admission::set_allocated(conn, &rules, &command)
         })
         .await
     }
@@ -100,7 +102,7 @@ impl Meter {
                 };
                 let customer = first.customer.clone();
                 let events: Vec<Record> = group.iter().map(|(_, event)| event.clone()).collect();
-                let recorded = transaction::record(conn, &rules, customer.as_str(), &events)?;
+                let recorded = recording::record(conn, &rules, customer.as_str(), &events)?;
                 results.extend(group.iter().map(|(index, _)| *index).zip(recorded));
             }
             results.sort_by_key(|(index, _)| *index);
@@ -166,7 +168,7 @@ fn conn_snapshot(
 
 fn answer(snapshot: &Snapshot, rules: &Rules, question: &Question) -> Result<Decision, MeterError> {
     let kind = snapshot.kind(&question.feature)?;
-    transaction::check_value(kind, question.value)?;
+    admission::check_value(kind, question.value)?;
     Ok(decide(
         snapshot,
         rules.enforcement,

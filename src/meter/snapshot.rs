@@ -56,15 +56,14 @@ impl Snapshot {
         };
         let remembered = anchoring.unwrap_or_default();
         let mut plans = book.plans();
-        let standing = match Standing::at(now, &subscriptions, remembered, &plans) {
-            Ok(standing) => standing,
+        let mut standing = Standing::at(now, &subscriptions, remembered, &plans);
+        if standing.is_err() {
             // Sold by another replica since this one last looked.
-            Err(_) => {
-                plans = book.refresh(conn)?;
-                Standing::at(now, &subscriptions, remembered, &plans)
-                    .map_err(|error| diesel::result::Error::DeserializationError(error.into()))?
-            }
-        };
+            plans = book.refresh(conn)?;
+            standing = Standing::at(now, &subscriptions, remembered, &plans);
+        }
+        let standing =
+            standing.map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
         let counters = match anchoring {
             Some(_) => counters::current(conn, customer, standing.period.start)?,
             None => Vec::new(),

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
 use super::context::{Context, Storefront};
-use super::subscriptions::{apply_report, first_seen};
+use super::subscriptions::{Occasion, apply_report, first_seen};
 use crate::domain::ids::CustomerId;
 use crate::domain::plans::Plans;
 use crate::domain::provider_event::{Hint, ProviderName, ProviderStatus, ProviderSubscription};
@@ -263,7 +263,11 @@ async fn refresh(
                     fetched.started_at.unwrap_or(now),
                 )
             });
-            let fenced = (lease.fence, Cause::Webhook(&event_id));
+            let occasion = Occasion {
+                fence: lease.fence,
+                cause: Cause::Webhook(&event_id),
+                now,
+            };
             apply_report(
                 conn,
                 &plans,
@@ -271,8 +275,7 @@ async fn refresh(
                 row.anchoring(),
                 &base,
                 report,
-                fenced,
-                now,
+                occasion,
             )?;
             subscriptions::bind(conn, provider, &fetched.id, &owner)?;
             if let Some(name) = &fetched.provider_customer_id {

@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::context::Context;
-use super::subscriptions::{apply_report, first_seen};
+use super::subscriptions::{Occasion, apply_report, first_seen};
 use crate::domain::ids::CustomerId;
 use crate::domain::money::Currency;
 use crate::domain::policy::UnknownCustomers;
@@ -122,8 +122,8 @@ pub async fn grant(
                 ..first_seen(ProviderName::Manual, &id, &report, now)
             };
             let plans = rules.book.plans();
-            let fenced = (lease.fence, Cause::Operator);
-            let granted = apply_report(conn, &plans, customer, row.anchoring(), &base, report, fenced, now)?;
+            let occasion = Occasion { fence: lease.fence, cause: Cause::Operator, now };
+            let granted = apply_report(conn, &plans, customer, row.anchoring(), &base, report, occasion)?;
             let details = json!({"plan_tier": grant.plan_tier, "until": grant.until, "unit_amount": grant.unit_amount,
                                  "currency": granted.currency, "reason": grant.reason});
             audit::append(conn, &AuditRow::new(actor, "subscription.grant", Some(customer), id, details, now))?;
@@ -167,7 +167,11 @@ pub async fn end(
                 end_with_grace: false,
             };
             let plans = rules.book.refresh(conn)?;
-            let fenced = (lease.fence, Cause::Operator);
+            let occasion = Occasion {
+                fence: lease.fence,
+                cause: Cause::Operator,
+                now,
+            };
             let ended = apply_report(
                 conn,
                 &plans,
@@ -175,8 +179,7 @@ pub async fn end(
                 row.anchoring(),
                 &stored,
                 report,
-                fenced,
-                now,
+                occasion,
             )?;
             audit::append(
                 conn,

@@ -39,6 +39,17 @@ pub fn first_seen(
     }
 }
 
+/// Why, when and under which lease a report is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Occasion<'a> {
+    /// The fencing number of the lease.
+    pub fence: i64,
+    /// Who reported it.
+    pub cause: Cause<'a>,
+    /// When it became known.
+    pub now: DateTime<Utc>,
+}
+
 /// Writes a report about one of the customer's subscriptions, and everything that follows from it: the transition, the end of
 /// other subscriptions' graces, and the usage period's new anchor. A stale report changes nothing. The caller's transaction
 /// must hold the customer's lock; `base` is the subscription as stored, or as [`first_seen`].
@@ -49,9 +60,9 @@ pub fn apply_report(
     remembered: Anchoring,
     base: &Subscription,
     report: Report,
-    (fence, cause): (i64, Cause<'_>),
-    now: DateTime<Utc>,
+    occasion: Occasion<'_>,
 ) -> QueryResult<Subscription> {
+    let Occasion { fence, cause, now } = occasion;
     let mut all = subscriptions::of_customer(conn, customer)?;
     let stored = all
         .iter()

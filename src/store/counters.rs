@@ -71,28 +71,37 @@ pub fn containing(
         .optional()
 }
 
-/// The span around `instant` that no stored period of the feature covers: a period opened there must stay inside it.
+/// A span of time that no stored period covers; `None`: open on that side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// End of the stored period before.
+    pub start: Option<DateTime<Utc>>,
+    /// Start of the stored period after.
+    pub end: Option<DateTime<Utc>>,
+}
+
+/// The gap that `instant` lies in: a period of the feature that is opened there must stay inside it.
 pub fn gap_around(
     conn: &mut PgConnection,
     customer: &str,
     feature: &str,
     instant: DateTime<Utc>,
-) -> QueryResult<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)> {
+) -> QueryResult<Gap> {
     let metered = || {
         usage_metrics::table
             .filter(usage_metrics::customer_id.eq(customer))
             .filter(usage_metrics::metric_name.eq(feature))
             .filter(usage_metrics::period_end.is_not_null())
     };
-    let before = metered()
+    let start = metered()
         .filter(usage_metrics::period_end.le(instant))
         .select(diesel::dsl::max(usage_metrics::period_end))
         .first(conn)?;
-    let after = metered()
+    let end = metered()
         .filter(usage_metrics::period_start.gt(instant))
         .select(diesel::dsl::min(usage_metrics::period_start))
         .first(conn)?;
-    Ok((before, after))
+    Ok(Gap { start, end })
 }
 
 /// Writes a counter.

@@ -1,5 +1,10 @@
 //! Customers: whom usage and subscriptions belong to.
 
+#![allow(
+    clippy::option_option,
+    reason = "clearing a column is not leaving it alone"
+)]
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use serde_json::Value;

@@ -166,12 +166,12 @@ impl Subscription {
             word => ProviderStatus::parse(word),
         };
         match status {
-            ProviderStatus::Known(SubscriptionStatus::Trialing)
-            | ProviderStatus::Known(SubscriptionStatus::Active)
-            | ProviderStatus::Known(SubscriptionStatus::PastDue)
-            | ProviderStatus::Known(SubscriptionStatus::Unpaid)
-                if self.pause_collection.is_some() =>
-            {
+            ProviderStatus::Known(
+                SubscriptionStatus::Trialing
+                | SubscriptionStatus::Active
+                | SubscriptionStatus::PastDue
+                | SubscriptionStatus::Unpaid,
+            ) if self.pause_collection.is_some() => {
                 ProviderStatus::Known(SubscriptionStatus::Paused)
             }
             status => status,

@@ -1,6 +1,5 @@
-//! One command, one transaction: lock the customer, recall the key, judge, write.
+//! Admissions and their like: lock the customer, recall the key, judge, write; one command, one transaction.
 
-use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
@@ -9,37 +8,15 @@ use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::{Ask, Case, Decision, Reason};
 use crate::domain::event_id::EventId;
 use crate::domain::ids::IdempotencyKey;
-use crate::domain::period::Period;
-use crate::domain::policy::{Enforcement, UnknownCustomers};
 use crate::domain::usage::{self, Balance};
-use crate::store::clock::deciding_time;
 use crate::store::counters::{self, Counter};
+use crate::store::denials;
 use crate::store::ledger::{self, Entry, Operation};
-use crate::store::{customers, denials};
 
 use super::Rules;
-use super::command::{Consume, MeterError, Record, Recorded, Release, SetAllocated, Settled};
+use super::command::{Consume, MeterError, Release, SetAllocated, Settled};
+use super::entry::enter;
 use super::snapshot::Snapshot;
-
-/// How far ahead of ours a caller's clock may be.
-const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
-
-/// Locks the customer (made first, where unknown ones are welcome) and reads all that a decision needs.
-fn enter(conn: &mut PgConnection, rules: &Rules, customer: &str) -> Result<Snapshot, MeterError> {
-    let row = match customers::lock(conn, customer)? {
-        Some(row) => row,
-        None if rules.unknown_customers == UnknownCustomers::Reject => {
-            return Err(MeterError::UnknownCustomer);
-        }
-        None => {
-            let now = deciding_time(conn, rules.clock.as_ref())?;
-            customers::lock_or_create(conn, customer, now)?
-        }
-    };
-    // Asked after the lock was had: for one customer, time never runs backwards.
-    let now = deciding_time(conn, rules.clock.as_ref())?;
-    Snapshot::read(conn, &rules.book, customer, Some(row.anchoring()), now)
-}
 
 /// The answer that the key was given before, if it was.
 fn recall(
@@ -113,7 +90,7 @@ fn settle(
             period_start,
             period_end: (case.kind == FeatureKind::Metered).then_some(snapshot.standing.period.end),
             value: effect.after.used,
-            warning_level: mark(case.kind, announced, effect.after.used, limit),
+            warning_level: usage::mark(case.kind, announced, effect.after.used, limit),
             updated_at: snapshot.now,
         },
     )?;
@@ -141,16 +118,6 @@ fn settle(
         decision,
         replayed: false,
     })
-}
-
-/// The warning mark to keep. Within a period each level is announced once; a gauge has no period, so its mark follows it down.
-fn mark(kind: FeatureKind, announced: i16, used: i64, limit: Option<i64>) -> i16 {
-    let reached = usage::warning_level(used, limit).map_or(0, i16::from);
-    if kind == FeatureKind::Metered {
-        reached.max(announced)
-    } else {
-        reached
-    }
 }
 
 /// Checks that a value is given where, and only where, the feature's kind has one.
@@ -355,177 +322,4 @@ pub(super) fn set_allocated(
         };
         settle(conn, &snapshot, &case, ask, effect)
     })
-}
-
-/// Records usage of one customer: all events of the slice must be that customer's. One bad event fails no other.
-pub(super) fn record(
-    conn: &mut PgConnection,
-    rules: &Rules,
-    customer: &str,
-    events: &[Record],
-) -> Result<Vec<Recorded>, MeterError> {
-    conn.transaction(|conn| {
-        let snapshot = match enter(conn, rules, customer) {
-            Ok(snapshot) => snapshot,
-            Err(error @ MeterError::UnknownCustomer) => {
-                return Ok(vec![Recorded::Invalid(error.to_string()); events.len()]);
-            }
-            Err(error) => return Err(error),
-        };
-        events
-            .iter()
-            .map(|event| record_one(conn, &snapshot, event))
-            .collect()
-    })
-}
-
-fn record_one(
-    conn: &mut PgConnection,
-    snapshot: &Snapshot,
-    event: &Record,
-) -> Result<Recorded, MeterError> {
-    let customer = snapshot.customer_id.as_str();
-    let fingerprint = event.fingerprint();
-    if let Some(known) = ledger::recall(
-        conn,
-        customer,
-        Operation::Record,
-        &event.source,
-        event.id.as_str(),
-    )? {
-        return Ok(if known.fingerprint == fingerprint {
-            Recorded::Duplicate
-        } else {
-            Recorded::Invalid(MeterError::KeyReused.to_string())
-        });
-    }
-    match snapshot.plans.kind(&event.feature) {
-        Some(FeatureKind::Metered) => {}
-        Some(kind) => {
-            let error = MeterError::WrongKind {
-                feature: event.feature.clone(),
-                kind,
-                needed: "a metered",
-            };
-            return Ok(Recorded::Invalid(error.to_string()));
-        }
-        None => {
-            return Ok(Recorded::Invalid(
-                MeterError::UnknownFeature(event.feature.clone()).to_string(),
-            ));
-        }
-    }
-    let occurred_at = event.occurred_at.unwrap_or(snapshot.now);
-    if occurred_at > snapshot.now + CLOCK_SKEW {
-        return Ok(Recorded::Invalid(
-            "occurred_at lies in the future".to_owned(),
-        ));
-    }
-    let counter = counter_of(
-        conn,
-        snapshot,
-        &event.feature,
-        occurred_at.min(snapshot.now),
-    )?;
-    let late = TimeDelta::days(i64::from(snapshot.plans.late_usage_days));
-    if counter
-        .period_end
-        .is_some_and(|end| end + late <= snapshot.now)
-    {
-        let days = snapshot.plans.late_usage_days;
-        return Ok(Recorded::Invalid(format!(
-            "occurred_at lies in a period that closed {days} days ago or more"
-        )));
-    }
-    let Some(value) = counter.value.checked_add(event.quantity) else {
-        return Ok(Recorded::Invalid(
-            "the period's usage would not fit into 64 bits".to_owned(),
-        ));
-    };
-    let running = counter.period_start == snapshot.standing.period.start;
-    if running
-        && snapshot.standing.anchoring.since == Some(counter.period_start)
-        && counter.value == 0
-    {
-        counters::close_running(conn, customer, counter.period_start)?;
-    }
-    let limit = snapshot
-        .case(&event.feature, FeatureKind::Metered, Enforcement::Enforce)
-        .terms()
-        .limit;
-    // A closed period warns no more.
-    let warning_level = if running {
-        mark(FeatureKind::Metered, counter.warning_level, value, limit)
-    } else {
-        counter.warning_level
-    };
-    let period_start = counter.period_start;
-    counters::save(
-        conn,
-        &Counter {
-            value,
-            warning_level,
-            updated_at: snapshot.now,
-            ..counter
-        },
-    )?;
-    ledger::append(
-        conn,
-        &Entry {
-            customer_id: customer.to_owned(),
-            event_id: Uuid::now_v7(),
-            metric_name: event.feature.clone(),
-            period_start,
-            operation: Operation::Record.as_str(),
-            quantity: event.quantity,
-            source: event.source.clone(),
-            idempotency_key: Some(event.id.as_str().to_owned()),
-            fingerprint: Some(fingerprint),
-            properties: event.properties.clone(),
-            outcome: None,
-            occurred_at,
-            recorded_at: snapshot.now,
-        },
-    )?;
-    Ok(Recorded::Recorded)
-}
-
-/// The counter of the period that `instant` belongs to: the running one, a stored one, or a new one in the gap between those.
-fn counter_of(
-    conn: &mut PgConnection,
-    snapshot: &Snapshot,
-    feature: &str,
-    instant: DateTime<Utc>,
-) -> Result<Counter, MeterError> {
-    let customer = snapshot.customer_id.as_str();
-    let current = snapshot.standing.period;
-    let empty = |period: Period| Counter {
-        customer_id: customer.to_owned(),
-        metric_name: feature.to_owned(),
-        period_start: period.start,
-        period_end: Some(period.end),
-        value: 0,
-        warning_level: 0,
-        updated_at: snapshot.now,
-    };
-    if current.contains(instant) {
-        return Ok(counters::find(conn, customer, feature, current.start)?
-            .unwrap_or_else(|| empty(current)));
-    }
-    if let Some(counter) = counters::containing(conn, customer, feature, instant)? {
-        return Ok(counter);
-    }
-    let anchoring = snapshot.standing.anchoring;
-    let under_anchor = anchoring.since.is_none_or(|since| since <= instant);
-    let period = if under_anchor {
-        Period::containing(instant, anchoring.anchor, anchoring.since)
-    } else {
-        Period::containing(instant, None, None)
-    };
-    let (before, after) = counters::gap_around(conn, customer, feature, instant)?;
-    let start = before.map_or(period.start, |end| period.start.max(end));
-    let end = after
-        .map_or(period.end, |next| period.end.min(next))
-        .min(current.start);
-    Ok(empty(Period { start, end }))
 }
