@@ -288,8 +288,10 @@ async fn refresh(
                 checkout_sessions::end(conn, &customer, attempt, Ending::Complete, now)?;
             }
             inbox::settle(conn, provider, &event_id, Status::Processed, None, now)?;
-            // What waited for this binding can go on.
-            inbox::wake_parked(conn, now)?;
+            if lease.customer.is_none() {
+                // What waited for this binding can go on.
+                inbox::wake_parked(conn, now)?;
+            }
             Ok(())
         })
     })

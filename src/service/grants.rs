@@ -121,7 +121,7 @@ pub async fn grant(
                 currency: currency.map(|currency| currency.as_str().to_owned()),
                 ..first_seen(ProviderName::Manual, &id, &report, now)
             };
-            let plans = rules.book.plans();
+            let plans = rules.book.refresh(conn)?;
             let occasion = Occasion { fence: lease.fence, cause: Cause::Operator, now };
             let granted = apply_report(conn, &plans, customer, row.anchoring(), &base, report, occasion)?;
             let details = json!({"plan_tier": grant.plan_tier, "until": grant.until, "unit_amount": grant.unit_amount,
