@@ -18,7 +18,7 @@ pub struct Plan {
     pub description: String,
     /// A short label on the price list, such as "Popular".
     pub badge: Option<String>,
-    /// What a billing interval costs; at most one price for each currency and interval. None: not for sale.
+    /// What a billing interval costs; at most one price for each currency and interval. None, or nothing but zero: not for sale.
     pub prices: Vec<Price>,
     /// What it grants, in the catalogue's order; a feature that is missing is not in the plan.
     pub features: Vec<Feature>,
