@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod billing;
 pub mod cors;
 pub mod customers;
 pub mod decisions;
@@ -41,6 +42,8 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(customers::put_customer)
         .service(customers::get_customer)
         .service(customers::mint_token)
+        .service(billing::create_checkout)
+        .service(billing::get_subscription)
         .service(webhooks::stripe_webhook)
         .service(admin::api_keys::create_api_key)
         .service(admin::api_keys::list_api_keys)

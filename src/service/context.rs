@@ -12,6 +12,7 @@ use crate::store::clock::Clock;
 use crate::store::plan_book::PlanBook;
 use crate::store::pool::Pool;
 
+use super::checkout::VerifiedPrices;
 use super::return_urls::ReturnUrls;
 
 /// A provider that is set up, with the prices it sells our plans under.
@@ -41,6 +42,8 @@ pub struct Context {
     pub meter: Meter,
     /// The providers that are set up.
     pub storefronts: Vec<Storefront>,
+    /// What was lately found to cost at the providers what the catalogue says.
+    pub verified_prices: VerifiedPrices,
     /// Where customers may be sent back to.
     pub return_urls: Arc<ReturnUrls>,
     /// Rung when an event was put into the inbox.

@@ -130,6 +130,26 @@ pub fn end(
     Ok(())
 }
 
+/// Ends an attempt for which the provider would not make a session; one whose session is known is left alone.
+pub fn give_up(
+    conn: &mut PgConnection,
+    customer: &str,
+    attempt: Uuid,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(
+        checkout_sessions::table
+            .find((customer, attempt))
+            .filter(checkout_sessions::state.eq("creating")),
+    )
+    .set((
+        checkout_sessions::state.eq(Ending::Failed.as_str()),
+        checkout_sessions::updated_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(())
+}
+
 /// The attempt behind a provider's session: its customer and id.
 pub fn of_session(
     conn: &mut PgConnection,

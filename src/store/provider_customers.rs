@@ -68,6 +68,28 @@ pub fn bind(
         .unwrap_or_else(|| provider_customer_id.to_owned()))
 }
 
+/// Gives up what was begun under this generation, unless the customer was bound meanwhile: the next try has another key.
+pub fn begin_anew(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+    generation: i32,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(
+        provider_customers::table
+            .find((customer, provider.as_str()))
+            .filter(provider_customers::provider_customer_id.is_null())
+            .filter(provider_customers::generation.eq(generation)),
+    )
+    .set((
+        provider_customers::generation.eq(generation.saturating_add(1)),
+        provider_customers::updated_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(())
+}
+
 /// Our customer of that name.
 pub fn customer_of(
     conn: &mut PgConnection,

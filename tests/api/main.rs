@@ -8,6 +8,7 @@
     clippy::panic
 )]
 
+mod checkout;
 mod embedded_cluster;
 mod fake_stripe;
 mod stripe_provider;

@@ -3,9 +3,13 @@
 use super::{Problem, ProblemKind};
 use crate::meter::MeterError;
 use crate::providers::WebhookError;
+use crate::service::checkout::CheckoutError;
 use crate::service::grants::GrantError;
 use crate::service::ingest_webhook::IngestError;
 use crate::service::overrides::OverrideError;
+
+/// Where a customer settles what is due.
+const PORTAL: &str = "/billing/portal";
 
 impl From<MeterError> for Problem {
     fn from(error: MeterError) -> Self {
@@ -49,6 +53,30 @@ impl From<OverrideError> for Problem {
     }
 }
 
+impl From<CheckoutError> for Problem {
+    fn from(error: CheckoutError) -> Self {
+        let detail = error.to_string();
+        let kind = match error {
+            CheckoutError::UnknownPlan(_) => ProblemKind::UnknownPlan,
+            CheckoutError::NotForSale => return Self::validation("/plan_tier", detail),
+            CheckoutError::ReturnUrl { pointer, .. } => return Self::validation(pointer, detail),
+            CheckoutError::ProviderNotConfigured => ProblemKind::ProviderNotConfigured,
+            CheckoutError::UnknownCustomer => ProblemKind::UnknownCustomer,
+            CheckoutError::AlreadySubscribed => ProblemKind::AlreadySubscribed,
+            CheckoutError::UseChangePlan => ProblemKind::UseChangePlan,
+            CheckoutError::PaymentDue => {
+                return Self::new(ProblemKind::PaymentDue, detail).with_member("portal", PORTAL);
+            }
+            CheckoutError::InProgress => ProblemKind::CheckoutInProgress,
+            CheckoutError::Completed => ProblemKind::Conflict,
+            CheckoutError::PriceMismatch => ProblemKind::PriceMismatch,
+            CheckoutError::ProviderFailed(_) => ProblemKind::ProviderFailed,
+            CheckoutError::Store(error) => return error.into(),
+        };
+        Self::new(kind, detail)
+    }
+}
+
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         let detail = error.to_string();
@@ -69,7 +97,9 @@ impl From<IngestError> for Problem {
 mod tests {
     use super::*;
     use crate::domain::catalogue::FeatureKind;
-    use crate::providers::SignatureFault;
+    use crate::domain::ids::TierKey;
+    use crate::providers::{ProviderError, SignatureFault};
+    use crate::service::return_urls::ReturnUrlError;
     use crate::store::pool::StoreError;
 
     fn told(error: impl Into<Problem>) -> (ProblemKind, String) {
@@ -133,6 +163,53 @@ mod tests {
         ] {
             assert_eq!(told(error), (kind, pointer.to_owned()));
         }
+    }
+
+    #[test]
+    fn what_a_checkout_refuses() {
+        use ProblemKind as K;
+        let url = CheckoutError::ReturnUrl {
+            pointer: "/cancel_url",
+            fault: ReturnUrlError::Origin,
+        };
+        let rejected = ProviderError::Rejected {
+            status: 400,
+            code: None,
+            message: "for operators".to_owned(),
+        };
+        for (error, kind, pointer) in [
+            (
+                CheckoutError::UnknownPlan(TierKey::parse("x").unwrap()),
+                K::UnknownPlan,
+                "",
+            ),
+            (CheckoutError::NotForSale, K::ValidationFailed, "/plan_tier"),
+            (url, K::ValidationFailed, "/cancel_url"),
+            (
+                CheckoutError::ProviderNotConfigured,
+                K::ProviderNotConfigured,
+                "",
+            ),
+            (CheckoutError::UnknownCustomer, K::UnknownCustomer, ""),
+            (CheckoutError::AlreadySubscribed, K::AlreadySubscribed, ""),
+            (CheckoutError::UseChangePlan, K::UseChangePlan, ""),
+            (CheckoutError::PaymentDue, K::PaymentDue, ""),
+            (CheckoutError::InProgress, K::CheckoutInProgress, ""),
+            (CheckoutError::Completed, K::Conflict, ""),
+            (CheckoutError::PriceMismatch, K::PriceMismatch, ""),
+            (
+                CheckoutError::ProviderFailed(rejected.clone()),
+                K::ProviderFailed,
+                "",
+            ),
+            (CheckoutError::Store(away()), K::DatabaseUnavailable, ""),
+        ] {
+            assert_eq!(told(error), (kind, pointer.to_owned()));
+        }
+        let due = Problem::from(CheckoutError::PaymentDue);
+        assert_eq!(due.document().members["portal"], "/billing/portal");
+        let failed = Problem::from(CheckoutError::ProviderFailed(rejected));
+        assert!(!failed.document().detail.contains("operators"));
     }
 
     #[test]
