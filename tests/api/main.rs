@@ -8,7 +8,9 @@
     clippy::panic
 )]
 
+mod billing;
 mod checkout;
+mod checkout_trouble;
 mod embedded_cluster;
 mod fake_stripe;
 mod stripe_provider;

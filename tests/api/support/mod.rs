@@ -3,3 +3,4 @@
 
 pub(crate) mod cluster;
 pub(crate) mod scratch;
+pub(crate) mod shop;
