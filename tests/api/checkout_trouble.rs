@@ -184,7 +184,7 @@ async fn a_customer_that_changed_after_a_lost_answer_can_still_buy() {
         .fail(Endpoint::CreateCustomer, Fault::DropAfterEffect, 3);
     assert!(shop.buy("pro").await.is_err());
     let profile = Profile {
-        email: Some("billing@acme.example".to_owned()),
+        email: Some(Some("billing@acme.example".to_owned())),
         ..Profile::default()
     };
     let conn = &mut shop.database.connect();
