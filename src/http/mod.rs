@@ -11,6 +11,8 @@ pub mod entitlements;
 pub mod etag;
 pub mod extract;
 pub mod fallback;
+pub mod openapi;
+pub mod operations;
 pub mod plan_context;
 pub mod plans;
 pub mod problem;
@@ -54,6 +56,12 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(admin::overrides::put_override)
         .service(admin::overrides::get_override)
         .service(admin::overrides::delete_override)
+        .service(operations::livez)
+        .service(operations::readyz)
+        .service(operations::metrics)
+        .service(openapi::openapi_json)
+        .service(openapi::docs)
+        .service(openapi::docs_file)
         .service(problem::docs::list_problems)
         .service(problem::docs::get_problem);
 }

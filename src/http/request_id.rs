@@ -143,7 +143,7 @@ fn finish(mut response: ServiceResponse<BoxBody>, call: &Call) -> ServiceRespons
     if response.headers().get(CONTENT_TYPE).is_some_and(is_problem) {
         return response;
     }
-    let problem = if status == StatusCode::METHOD_NOT_ALLOWED {
+    let problem = if ProblemKind::for_status(status) == ProblemKind::MethodNotAllowed {
         match response
             .headers()
             .get(ALLOW)

@@ -1,0 +1,247 @@
+//! What orchestrators and monitoring ask: is it alive, may it get traffic, how does it do. No credential.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::{HttpResponse, get, web};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::{IntoParams, ToSchema};
+
+use super::extract::Query;
+use super::problem::{Problem, ProblemDocument, ProblemKind};
+use crate::service::context::Context;
+use crate::store::pool::{self, StoreError};
+use crate::store::{inbox, migrations};
+use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
+
+/// From this age on an event that was not applied deserves a look.
+const LATE_AFTER: TimeDelta = TimeDelta::minutes(5);
+
+/// How long figures from the database may hold up a scrape, which has figures of its own to tell.
+const BACKLOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether this process wants traffic. Shared by every worker.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    draining: AtomicBool,
+    /// Migrations are only ever added, so what was seen applied stays so and is not asked for again.
+    migrated: AtomicBool,
+}
+
+impl Readiness {
+    /// From now on `/readyz` sends load balancers elsewhere; requests are still served.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Alive {
+    /// Always `alive`.
+    #[schema(example = "alive")]
+    pub status: &'static str,
+}
+
+/// The process wants traffic.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    /// Always `ready`.
+    #[schema(example = "ready")]
+    pub status: &'static str,
+    /// What was looked at; with `verbose` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub checks: Option<Checks>,
+}
+
+/// What readiness depends on, and the inbox, on which it does not.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Checks {
+    /// `ok`, `busy` (every connection is in use; it is there) or `unreachable`.
+    #[schema(example = "ok")]
+    pub database: &'static str,
+    /// `ok`, `pending` or `unknown`.
+    #[schema(example = "ok")]
+    pub migrations: &'static str,
+    /// `ok`, or `draining` before the end.
+    #[schema(example = "ok")]
+    pub traffic: &'static str,
+    /// The webhooks that wait; null where the database did not tell.
+    pub inbox: Option<InboxCheck>,
+}
+
+/// The webhooks that wait to be applied.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InboxCheck {
+    /// How many.
+    #[schema(example = 0)]
+    pub unprocessed: i64,
+    /// When the oldest of them came.
+    pub oldest_received_at: Option<DateTime<Utc>>,
+    /// Whether the oldest has waited for five minutes: an operator should look at it.
+    #[schema(example = false)]
+    pub late: bool,
+}
+
+/// How much to tell.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReadyQuery {
+    /// Show each check, the oldest unprocessed webhook among them. `?verbose` alone means true.
+    #[serde(default, deserialize_with = "flag")]
+    #[param(required = false, example = true)]
+    verbose: bool,
+}
+
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "" | "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(de::Error::invalid_value(
+            de::Unexpected::Str(other),
+            &"true or false",
+        )),
+    }
+}
+
+/// Answers as long as the process can answer at all. Restart it where this fails.
+#[utoipa::path(
+    tag = "Operations",
+    operation_id = "getLiveness",
+    responses((status = 200, description = "The process answers", body = Alive)),
+    security(())
+)]
+#[get("/livez")]
+pub(crate) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(Alive { status: "alive" })
+}
+
+/// Whether to send traffic here.
+#[utoipa::path(
+    tag = "Operations",
+    operation_id = "getReadiness",
+    params(ReadyQuery),
+    responses(
+        (status = 200, description = "Ready", body = Ready),
+        (status = 400, description = "`malformed-request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`not-ready`: `detail` names what is missing", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(())
+)]
+#[get("/readyz")]
+pub(crate) async fn readyz(
+    query: Query<ReadyQuery>,
+    readiness: web::Data<Readiness>,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Problem> {
+    let (checks, missing) = look(&readiness, &context, query.0.verbose).await;
+    if missing.is_empty() {
+        return Ok(HttpResponse::Ok().json(Ready {
+            status: "ready",
+            checks: query.0.verbose.then_some(checks),
+        }));
+    }
+    let problem = ProblemKind::NotReady.with_detail(format!("Not ready: {}.", missing.join("; ")));
+    if !query.0.verbose {
+        return Err(problem);
+    }
+    let checks = serde_json::to_value(checks).map_err(Problem::internal)?;
+    Err(problem.with_member("checks", checks))
+}
+
+/// Makes the checks and names what is missing.
+async fn look(
+    readiness: &web::Data<Readiness>,
+    context: &Context,
+    with_inbox: bool,
+) -> (Checks, Vec<&'static str>) {
+    let mut missing = Vec::new();
+    let draining = readiness.draining.load(Ordering::SeqCst);
+    if draining {
+        missing.push("this instance is shutting down");
+    }
+    let now = context.clock().now();
+    let known = readiness.clone();
+    let answer = pool::run(&context.pool, move |conn| {
+        let backlog = inbox_if(conn, with_inbox)?;
+        if !known.migrated.load(Ordering::Relaxed) {
+            let pending = migrations::pending(conn)
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            known.migrated.store(!pending, Ordering::Relaxed);
+        }
+        Ok::<_, StoreError>((backlog, known.migrated.load(Ordering::Relaxed)))
+    })
+    .await;
+    let (database, migrations, backlog) = match answer {
+        Ok((backlog, true)) => ("ok", "ok", backlog),
+        Ok((backlog, false)) => {
+            missing.push("the database schema is not up to date");
+            ("ok", "pending", backlog)
+        }
+        // Taking a replica away because it is busy would only move its load to the next one.
+        Err(StoreError::Busy(_)) => ("busy", "unknown", None),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            missing.push("the database cannot be reached");
+            ("unreachable", "unknown", None)
+        }
+    };
+    let checks = Checks {
+        database,
+        migrations,
+        traffic: if draining { "draining" } else { "ok" },
+        inbox: backlog.map(|(unprocessed, oldest)| InboxCheck {
+            unprocessed,
+            oldest_received_at: oldest,
+            late: oldest.is_some_and(|oldest| now - oldest >= LATE_AFTER),
+        }),
+    };
+    (checks, missing)
+}
+
+type Backlog = (i64, Option<DateTime<Utc>>);
+
+/// The inbox's backlog where it is asked for; the question itself shows that the database answers.
+fn inbox_if(
+    conn: &mut diesel::PgConnection,
+    wanted: bool,
+) -> Result<Option<Backlog>, diesel::result::Error> {
+    use diesel::RunQueryDsl;
+    if wanted {
+        inbox::backlog(conn).map(Some)
+    } else {
+        diesel::sql_query("SELECT 1").execute(conn).map(|_| None)
+    }
+}
+
+/// Figures in the `OpenMetrics` text format.
+#[utoipa::path(
+    tag = "Operations",
+    operation_id = "getMetrics",
+    responses((
+        status = 200, description = "Figures for Prometheus", body = String,
+        content_type = "application/openmetrics-text",
+        example = "# HELP plangate_decisions Decisions made.\n# TYPE plangate_decisions counter\n# EOF\n"
+    )),
+    security(())
+)]
+#[get("/metrics")]
+pub(crate) async fn metrics(
+    metrics: web::Data<Metrics>,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Problem> {
+    let now = context.clock().now();
+    let backlog = pool::run(&context.pool, |conn| {
+        inbox::backlog(conn).map_err(StoreError::from)
+    });
+    // The rest matters most when the database is away, so it is told without these.
+    if let Ok(Ok((unprocessed, oldest))) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await {
+        let age = oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0));
+        metrics.inbox(unprocessed, age);
+    }
+    let text = metrics.encode().map_err(Problem::internal)?;
+    Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))
+}

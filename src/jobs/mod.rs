@@ -1,0 +1,136 @@
+//! Work that no request waits for. Every job heeds one token and ends after its unit at hand, never within it.
+
+mod cluster;
+mod inbox;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::service::context::Context;
+use crate::store::embedded::Cluster;
+
+/// Events that are applied at the same time. Each waits for the provider most of the while, so more would mostly be refused
+/// by the provider's rate limits; fewer lets one slow fetch hold up the rest.
+const INBOX_WORKERS: usize = 4;
+
+/// How long a job rests after a fault of its own.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
+
+/// The running jobs.
+pub struct Jobs {
+    token: CancellationToken,
+    running: JoinSet<()>,
+}
+
+impl Jobs {
+    /// Starts every job on the current runtime. `cluster` is the embedded cluster, if this process has one.
+    pub fn start(context: &Context, cluster: Option<Arc<Cluster>>) -> Self {
+        let token = CancellationToken::new();
+        let mut running = JoinSet::new();
+        for _ in 0..INBOX_WORKERS {
+            let (context, token) = (context.clone(), token.clone());
+            running.spawn(kept_going(
+                "inbox",
+                AFTER_A_PANIC,
+                token.clone(),
+                move || inbox::work(context.clone(), token.clone()),
+            ));
+        }
+        if let Some(cluster) = cluster {
+            let again = token.clone();
+            running.spawn(kept_going(
+                "cluster",
+                AFTER_A_PANIC,
+                token.clone(),
+                move || cluster::supervise(Arc::clone(&cluster), again.clone()),
+            ));
+        }
+        Self { token, running }
+    }
+
+    /// Tells every job to end and waits until each has.
+    pub async fn stop(mut self) {
+        self.token.cancel();
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+/// Runs a job until the token is cancelled. A panic is a bug, but one bad event must not end the job for all others.
+async fn kept_going<F>(
+    name: &'static str,
+    pause: Duration,
+    token: CancellationToken,
+    job: impl Fn() -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while !token.is_cancelled() {
+        if let Err(error) = tokio::spawn(job()).await {
+            tracing::error!(job = name, %error, "a job broke down and is started again");
+            rest(&token, pause).await;
+        } else {
+            return;
+        }
+    }
+}
+
+/// Waits, or less if it is time to end.
+async fn rest(token: &CancellationToken, pause: Duration) {
+    let _ = tokio::time::timeout(pause, token.cancelled()).await;
+}
+
+/// Pauses that double after each failure, up to half a minute: an outage is neither hammered on nor noticed late to be over.
+#[derive(Debug, Default)]
+struct BackOff {
+    failures: u32,
+}
+
+impl BackOff {
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let doublings = self.failures.min(5);
+        self.failures = self.failures.saturating_add(1);
+        Duration::from_secs(1 << doublings).min(Self::LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_half_a_minute_and_start_over() {
+        let mut back_off = BackOff::default();
+        let pauses: Vec<u64> = (0..7).map(|_| back_off.next_pause().as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        back_off.reset();
+        assert_eq!(back_off.next_pause().as_secs(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_started_again() {
+        let starts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&starts);
+        kept_going(
+            "test",
+            Duration::ZERO,
+            CancellationToken::new(),
+            move || {
+                let started = counted.fetch_add(1, Ordering::SeqCst);
+                async move { assert!(started > 0, "the first run fails") }
+            },
+        )
+        .await;
+        assert_eq!(starts.load(Ordering::SeqCst), 2);
+    }
+}

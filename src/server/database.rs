@@ -1,0 +1,159 @@
+//! Meeting the database: waiting until it accepts connections, asking what it promises, bringing its schema up to date.
+
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::StartError;
+use crate::config::Environment;
+use crate::store::migrations;
+
+/// How long a database may take to come up beside this process, as it does in a compose file or after a reboot.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Seconds for one attempt to connect. Without it a host that drops packets holds every attempt up for minutes.
+const CONNECT_TIMEOUT: &str = "connect_timeout=5";
+
+/// The URL with a bound on the time that connecting may take, unless it has one.
+pub fn with_connect_timeout(url: &SecretString) -> SecretString {
+    let text = url.expose_secret();
+    if text.contains("connect_timeout=") {
+        return url.clone();
+    }
+    let separator = if text.contains('?') { '&' } else { '?' };
+    SecretString::from(format!("{text}{separator}{CONNECT_TIMEOUT}"))
+}
+
+/// Connects. A server that is not there yet is waited for; one that answers and says no is believed. Blocks.
+pub fn connect(url: &SecretString) -> Result<PgConnection, StartError> {
+    connect_within(url, PATIENCE)
+}
+
+fn connect_within(url: &SecretString, patience: Duration) -> Result<PgConnection, StartError> {
+    let deadline = Instant::now() + patience;
+    let mut told = false;
+    loop {
+        let reason = match PgConnection::establish(url.expose_secret()) {
+            Ok(conn) => return Ok(conn),
+            Err(error) => error.to_string(),
+        };
+        if !may_pass(&reason) {
+            return Err(StartError::Database(reason));
+        }
+        if Instant::now() + PAUSE >= deadline {
+            return Err(StartError::Database(format!(
+                "no connection within {} s: {reason}",
+                patience.as_secs()
+            )));
+        }
+        if !told {
+            tracing::info!(reason, "waiting for the database");
+            told = true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Whether waiting may help. What a server answers with is FATAL; most of it (a wrong password, no such database) stays so.
+fn may_pass(reason: &str) -> bool {
+    const PASSING: [&str; 3] = [
+        "the database system is",
+        "too many clients",
+        "remaining connection slots",
+    ];
+    !reason.contains("FATAL:") || PASSING.iter().any(|passing| reason.contains(passing))
+}
+
+/// Refuses a server that cannot keep what it acknowledges, then brings the schema up to date.
+pub(super) fn prepare(conn: &mut PgConnection, environment: Environment) -> Result<(), StartError> {
+    judge(conn, environment)?;
+    let applied = migrations::run(conn)?;
+    if !applied.is_empty() {
+        tracing::info!(
+            migrations = applied.len(),
+            "the database schema was updated"
+        );
+    }
+    Ok(())
+}
+
+fn judge(conn: &mut PgConnection, environment: Environment) -> Result<(), StartError> {
+    if !is_on(conn, "fsync")? {
+        if environment == Environment::Production {
+            return Err(StartError::NotDurable);
+        }
+        tracing::warn!("the database runs with fsync=off: a power cut loses acknowledged usage");
+    } else if !is_on(conn, "full_page_writes")? {
+        tracing::warn!(
+            "the database runs with full_page_writes=off: unless its file system never tears a page, a power cut can damage it"
+        );
+    }
+    Ok(())
+}
+
+fn is_on(conn: &mut PgConnection, setting: &str) -> Result<bool, StartError> {
+    diesel::select(
+        diesel::dsl::sql::<Text>("current_setting(")
+            .bind::<Text, _>(setting)
+            .sql(")"),
+    )
+    .get_result::<String>(conn)
+    .map(|value| value == "on")
+    .map_err(|error| StartError::Database(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connecting_is_bounded_unless_the_url_says_how() {
+        let bounded = |url: &str| {
+            with_connect_timeout(&SecretString::from(url))
+                .expose_secret()
+                .to_owned()
+        };
+        assert_eq!(
+            bounded("postgres://a,b/x"),
+            "postgres://a,b/x?connect_timeout=5"
+        );
+        assert_eq!(
+            bounded("postgres://a/x?sslmode=require"),
+            "postgres://a/x?sslmode=require&connect_timeout=5"
+        );
+        let own = "postgres://a/x?connect_timeout=60";
+        assert_eq!(bounded(own), own);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_waited_for() {
+        for passing in [
+            "connection to server at \"127.0.0.1\", port 1 failed: Connection refused",
+            "could not translate host name \"db\" to address",
+            "FATAL:  the database system is starting up",
+            "FATAL:  sorry, too many clients already",
+        ] {
+            assert!(may_pass(passing), "{passing}");
+        }
+        for lasting in [
+            "FATAL:  password authentication failed for user \"plangate\"",
+            "FATAL:  database \"plangate\" does not exist",
+        ] {
+            assert!(!may_pass(lasting), "{lasting}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_never_comes_is_given_up() {
+        let url = SecretString::from("postgres://user:hunter2@127.0.0.1:1/none");
+        let error = connect_within(&url, Duration::ZERO)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.contains("no connection within 0 s"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
