@@ -137,7 +137,7 @@ pub(crate) async fn readyz(
     readiness: web::Data<Readiness>,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Problem> {
-    let (checks, missing) = look(&readiness, &context, query.0.verbose).await;
+    let (checks, missing) = look(&readiness, &context).await;
     if missing.is_empty() {
         return Ok(HttpResponse::Ok().json(Ready {
             status: "ready",
@@ -153,11 +153,7 @@ pub(crate) async fn readyz(
 }
 
 /// Makes the checks and names what is missing.
-async fn look(
-    readiness: &web::Data<Readiness>,
-    context: &Context,
-    with_inbox: bool,
-) -> (Checks, Vec<&'static str>) {
+async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, Vec<&'static str>) {
     let mut missing = Vec::new();
     let draining = readiness.draining.load(Ordering::SeqCst);
     if draining {
@@ -166,7 +162,8 @@ async fn look(
     let now = context.clock().now();
     let known = readiness.clone();
     let answer = pool::run(&context.pool, move |conn| {
-        let backlog = inbox_if(conn, with_inbox)?;
+        // Asked always: that it is answered shows that the database is there.
+        let backlog = inbox::backlog(conn)?;
         if !known.migrated.load(Ordering::Relaxed) {
             let pending = migrations::pending(conn)
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -176,10 +173,10 @@ async fn look(
     })
     .await;
     let (database, migrations, backlog) = match answer {
-        Ok((backlog, true)) => ("ok", "ok", backlog),
+        Ok((backlog, true)) => ("ok", "ok", Some(backlog)),
         Ok((backlog, false)) => {
             missing.push("the database schema is not up to date");
-            ("ok", "pending", backlog)
+            ("ok", "pending", Some(backlog))
         }
         // Taking a replica away because it is busy would only move its load to the next one.
         Err(StoreError::Busy(_)) => ("busy", "unknown", None),
@@ -200,21 +197,6 @@ async fn look(
         }),
     };
     (checks, missing)
-}
-
-type Backlog = (i64, Option<DateTime<Utc>>);
-
-/// The inbox's backlog where it is asked for; the question itself shows that the database answers.
-fn inbox_if(
-    conn: &mut diesel::PgConnection,
-    wanted: bool,
-) -> Result<Option<Backlog>, diesel::result::Error> {
-    use diesel::RunQueryDsl;
-    if wanted {
-        inbox::backlog(conn).map(Some)
-    } else {
-        diesel::sql_query("SELECT 1").execute(conn).map(|_| None)
-    }
 }
 
 /// Figures in the `OpenMetrics` text format.

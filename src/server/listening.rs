@@ -1,6 +1,7 @@
 //! The HTTP server around an application.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -11,8 +12,8 @@ use utoipa_actix_web::AppExt;
 use super::{Application, StartError};
 use crate::http::cors::cors;
 use crate::http::fallback::{KnownRoutes, fallback};
-use crate::http::openapi;
 use crate::http::request_id::track;
+use crate::http::{self, openapi};
 
 /// A client that takes longer than this to send a request's head is no client.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -51,11 +52,11 @@ impl Application {
             source,
         };
         let context = web::Data::new(self.context.clone());
-        let keys = web::Data::from(std::sync::Arc::clone(&self.keys));
-        let tokens = web::Data::from(std::sync::Arc::clone(&self.tokens));
-        let authenticator = web::Data::from(std::sync::Arc::clone(&self.authenticator));
+        let keys = web::Data::from(Arc::clone(&self.keys));
+        let tokens = web::Data::from(Arc::clone(&self.tokens));
+        let authenticator = web::Data::from(Arc::clone(&self.authenticator));
         let metrics = web::Data::new(self.metrics.clone());
-        let readiness = web::Data::from(std::sync::Arc::clone(&self.readiness));
+        let readiness = web::Data::from(Arc::clone(&self.readiness));
         let document = web::Data::new(self.document.clone());
         let routes = web::Data::new(KnownRoutes::new(self.routes.iter().cloned()));
         let origins = self.cors_origins.clone();
@@ -71,8 +72,8 @@ impl Application {
                 .app_data(readiness.clone())
                 .app_data(document.clone())
                 .app_data(routes.clone())
-                .configure(crate::http::configure)
-                .default_service(web::to(|request: actix_web::HttpRequest| fallback(request)))
+                .configure(http::configure)
+                .default_service(web::to(fallback))
                 .into_app()
                 .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
                 .wrap(from_fn(track))

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::config::{Config, Environment, StripeConfig};
 use crate::domain::api_key::KeyMode;
+use crate::domain::plans::Plans;
 use crate::domain::provider_event::ProviderName;
 use crate::http::openapi::{self, ApiDocument};
 use crate::http::operations::Readiness;
@@ -250,7 +251,7 @@ fn register(
     conn: &mut PgConnection,
     config: &Config,
     clock: &dyn Clock,
-) -> Result<crate::domain::plans::Plans, StartError> {
+) -> Result<Plans, StartError> {
     let prices: Vec<_> = config
         .stripe
         .iter()

@@ -8,10 +8,14 @@
     clippy::panic
 )]
 
+mod architecture;
 mod billing;
+mod binary;
 mod checkout;
 mod checkout_trouble;
 mod embedded_cluster;
 mod fake_stripe;
+mod generated;
+mod operations;
 mod stripe_provider;
 mod support;

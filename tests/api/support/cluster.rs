@@ -27,6 +27,26 @@ impl TestDatabase {
     pub(crate) fn connect(&self) -> PgConnection {
         PgConnection::establish(&self.url).unwrap()
     }
+
+    /// Ends every session and refuses new ones, as if the database had died.
+    pub(crate) fn take_away(&self) {
+        administer(&format!(
+            "ALTER DATABASE {} WITH ALLOW_CONNECTIONS false",
+            self.name
+        ));
+        administer(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            self.name
+        ));
+    }
+
+    /// Undoes [`TestDatabase::take_away`].
+    pub(crate) fn bring_back(&self) {
+        administer(&format!(
+            "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true",
+            self.name
+        ));
+    }
 }
 
 impl Drop for TestDatabase {
