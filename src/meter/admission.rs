@@ -202,21 +202,14 @@ fn allocated(snapshot: &Snapshot, feature: &str) -> Result<FeatureKind, MeterErr
     }
 }
 
-/// Giving back, or stating what is, is never denied: the reason only says where that leaves the customer.
-fn leave_at(case: &Case<'_>, ask: Ask, after: Balance) -> (Ask, Reason) {
-    let nothing_more = Ask {
-        quantity: 0,
-        value: None,
-    };
-    let reason = case.judge(nothing_more, after);
-    (
-        ask,
-        if reason.allows() {
-            reason
-        } else {
-            Reason::WithinLimit
-        },
-    )
+/// A change of what exists of an allocated feature, made by whoever owns the truth: never denied.
+struct Restatement<'a> {
+    customer: &'a str,
+    feature: &'a str,
+    operation: Operation,
+    key: Option<&'a IdempotencyKey>,
+    fingerprint: Vec<u8>,
+    requested: i64,
 }
 
 pub(super) fn release(
@@ -224,54 +217,17 @@ pub(super) fn release(
     rules: &Rules,
     command: &Release,
 ) -> Result<Settled, MeterError> {
-    let customer = command.customer.as_str();
-    conn.transaction(|conn| {
-        let snapshot = enter(conn, rules, customer)?;
-        let fingerprint = command.fingerprint();
-        if let Some(settled) = recall(
-            conn,
-            customer,
-            Operation::Release,
-            command.key.as_ref(),
-            &fingerprint,
-        )? {
-            return Ok(settled);
-        }
-        let kind = allocated(&snapshot, &command.feature)?;
-        let before = snapshot.balance(&command.feature, kind);
-        let left = before
-            .used
-            .checked_sub(command.quantity)
-            .filter(|left| *left >= 0);
-        let Some(left) = left else {
-            return Err(MeterError::BelowZero { used: before.used });
-        };
-        let case = snapshot.case(&command.feature, kind, rules.enforcement);
-        let after = Balance {
-            used: left,
-            ..before
-        };
-        let (ask, reason) = leave_at(
-            &case,
-            Ask {
-                quantity: command.quantity,
-                value: None,
-            },
-            after,
-        );
-        let quantity = command.quantity.saturating_neg();
-        let (key, operation) = (command.key.as_ref(), Operation::Release);
-        let effect = Effect {
-            operation,
-            quantity,
-            key,
-            fingerprint,
-            properties: None,
-            reason,
-            before,
-            after,
-        };
-        settle(conn, &snapshot, &case, ask, effect)
+    let restatement = Restatement {
+        customer: command.customer.as_str(),
+        feature: &command.feature,
+        operation: Operation::Release,
+        key: command.key.as_ref(),
+        fingerprint: command.fingerprint(),
+        requested: command.quantity,
+    };
+    restate(conn, rules, restatement, |used| {
+        let left = used.checked_sub(command.quantity).filter(|left| *left >= 0);
+        left.ok_or(MeterError::BelowZero { used })
     })
 }
 
@@ -280,36 +236,69 @@ pub(super) fn set_allocated(
     rules: &Rules,
     command: &SetAllocated,
 ) -> Result<Settled, MeterError> {
-    let customer = command.customer.as_str();
+    let restatement = Restatement {
+        customer: command.customer.as_str(),
+        feature: &command.feature,
+        operation: Operation::Set,
+        key: command.key.as_ref(),
+        fingerprint: command.fingerprint(),
+        requested: command.value,
+    };
+    restate(conn, rules, restatement, |_| Ok(command.value))
+}
+
+/// Carries a restatement out; `change` tells from what exists what then exists.
+fn restate(
+    conn: &mut PgConnection,
+    rules: &Rules,
+    restatement: Restatement<'_>,
+    change: impl FnOnce(i64) -> Result<i64, MeterError>,
+) -> Result<Settled, MeterError> {
+    let Restatement {
+        customer,
+        feature,
+        operation,
+        key,
+        fingerprint,
+        requested,
+    } = restatement;
     conn.transaction(|conn| {
         let snapshot = enter(conn, rules, customer)?;
-        let fingerprint = command.fingerprint();
-        if let Some(settled) = recall(
-            conn,
-            customer,
-            Operation::Set,
-            command.key.as_ref(),
-            &fingerprint,
-        )? {
+        if let Some(settled) = recall(conn, customer, operation, key, &fingerprint)? {
             return Ok(settled);
         }
-        let kind = allocated(&snapshot, &command.feature)?;
-        let before = snapshot.balance(&command.feature, kind);
-        let case = snapshot.case(&command.feature, kind, rules.enforcement);
+        let kind = match snapshot.kind(feature)? {
+            FeatureKind::Allocated => FeatureKind::Allocated,
+            kind => {
+                return Err(MeterError::WrongKind {
+                    feature: feature.to_owned(),
+                    kind,
+                    needed: "an allocated",
+                });
+            }
+        };
+        let before = snapshot.balance(feature, kind);
         let after = Balance {
-            used: command.value,
+            used: change(before.used)?,
             ..before
         };
-        let (ask, reason) = leave_at(
-            &case,
+        let case = snapshot.case(feature, kind, rules.enforcement);
+        // The reason only says where that leaves the customer.
+        let reason = match case.judge(
             Ask {
-                quantity: command.value,
+                quantity: 0,
                 value: None,
             },
             after,
-        );
-        let quantity = command.value.saturating_sub(before.used);
-        let (key, operation) = (command.key.as_ref(), Operation::Set);
+        ) {
+            denied if !denied.allows() => Reason::WithinLimit,
+            allowed => allowed,
+        };
+        let ask = Ask {
+            quantity: requested,
+            value: None,
+        };
+        let quantity = after.used.saturating_sub(before.used);
         let effect = Effect {
             operation,
             quantity,
