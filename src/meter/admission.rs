@@ -72,6 +72,7 @@ fn settle(
     );
     let event = EventId(Uuid::now_v7());
     let decision = Decision {
+        allowed: true,
         event_id: Some(event.to_string()),
         ..case.decision(ask, effect.reason, effect.before, effect.after, crossed)
     };
@@ -191,17 +192,6 @@ pub(super) fn consume(
     })
 }
 
-fn allocated(snapshot: &Snapshot, feature: &str) -> Result<FeatureKind, MeterError> {
-    match snapshot.kind(feature)? {
-        FeatureKind::Allocated => Ok(FeatureKind::Allocated),
-        kind => Err(MeterError::WrongKind {
-            feature: feature.to_owned(),
-            kind,
-            needed: "an allocated",
-        }),
-    }
-}
-
 /// A change of what exists of an allocated feature, made by whoever owns the truth: never denied.
 struct Restatement<'a> {
     customer: &'a str,
@@ -283,17 +273,12 @@ fn restate(
             ..before
         };
         let case = snapshot.case(feature, kind, rules.enforcement);
-        // The reason only says where that leaves the customer.
-        let reason = match case.judge(
-            Ask {
-                quantity: 0,
-                value: None,
-            },
-            after,
-        ) {
-            denied if !denied.allows() => Reason::WithinLimit,
-            allowed => allowed,
+        // It is carried out whatever the rule; the reason says where that leaves the customer.
+        let nothing_more = Ask {
+            quantity: 0,
+            value: None,
         };
+        let reason = case.judge(nothing_more, after);
         let ask = Ask {
             quantity: requested,
             value: None,
