@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 
 use secrecy::ExposeSecret;
-use serde_json::json;
-use uuid::Uuid;
 
 use super::{Database, Failure, log, say};
 use crate::arguments::NewKey;
@@ -12,7 +10,6 @@ use plangate::config::Config;
 use plangate::domain::api_key::Scope;
 use plangate::server::{connect, key_mode};
 use plangate::service::api_keys::ApiKeys;
-use plangate::store::audit::{self, AuditRow};
 use plangate::store::clock::{Clock, SystemClock};
 use plangate::store::{migrations, pool};
 
@@ -35,8 +32,7 @@ pub(crate) fn create(config: &Config, new_key: NewKey) -> Result<ExitCode, Failu
     scopes.sort_unstable();
     scopes.dedup();
     let database = Database::open(config)?;
-    let mut conn = connect(&database.url)?;
-    migrations::run(&mut conn)?;
+    migrations::run(&mut connect(&database.url)?)?;
     let keys = ApiKeys::new(pool::build(&database.url, 1), key_mode(config.environment));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -49,18 +45,6 @@ pub(crate) fn create(config: &Config, new_key: NewKey) -> Result<ExitCode, Failu
         now,
     ))?;
     let record = &created.record;
-    audit::append(
-        &mut conn,
-        &AuditRow {
-            id: Uuid::now_v7(),
-            occurred_at: now,
-            actor: "command-line".to_owned(),
-            action: "api_key.create".to_owned(),
-            customer_id: None,
-            target: record.id.clone(),
-            details: json!({"name": record.name, "scopes": record.scopes, "expires_at": record.expires_at}),
-        },
-    )?;
     tracing::info!(
         id = record.id,
         name = record.name,

@@ -39,13 +39,12 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let stop = stop_signal()?;
-    let (url, cluster) = match &config.database.url {
-        Some(url) => (url.clone(), None),
-        None => {
-            let options = embedded(&config);
-            let cluster = blocking(move || Cluster::start(&options)).await??;
-            (cluster.url(DATABASE), Some(Arc::new(cluster)))
-        }
+    let (url, cluster) = if let Some(url) = &config.database.url {
+        (url.clone(), None)
+    } else {
+        let options = embedded(&config);
+        let cluster = blocking(move || Cluster::start(&options)).await??;
+        (cluster.url(DATABASE), Some(Arc::new(cluster)))
     };
     let outcome = serve_on(&config, &url, cluster.clone(), &stop).await;
     if let Some(cluster) = cluster {

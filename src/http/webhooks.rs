@@ -8,7 +8,6 @@ use super::extract::read_body;
 use super::problem::{Problem, ProblemDocument};
 use super::responses::DatabaseErrors;
 use crate::domain::provider_event::ProviderName;
-use crate::providers::WebhookError;
 use crate::service::context::Context;
 use crate::service::ingest_webhook::{Fate, IngestError, ingest};
 use crate::telemetry::metrics::Metrics;
@@ -89,7 +88,7 @@ pub(crate) async fn stripe_webhook(
             .map(str::to_owned)
     };
     let receipt = ingest(&context, provider, &header, body.to_vec()).await.inspect_err(|error| {
-        if let IngestError::Refused(WebhookError::BadSignature(fault)) = error {
+        if let IngestError::BadSignature { fault } = error {
             metrics.webhook_signature_failure(provider.as_str());
             tracing::warn!(security = true, %provider, %fault, "a webhook with a bad signature was refused");
         }

@@ -120,8 +120,8 @@ mod tests {
         assert!(made.is_new);
         assert!(made.secret.expose_secret().starts_with("pg_admin_"));
         assert!(made.secret.expose_secret().len() >= SHORTEST);
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let permissions = fs::metadata(&path).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
         let again = keep(&path, "pg_admin_").unwrap();
         assert!(!again.is_new);
         assert_eq!(again.secret.expose_secret(), made.secret.expose_secret());

@@ -33,12 +33,32 @@ pub enum IngestError {
     /// The provider is not set up.
     #[error("the provider is not configured")]
     NotConfigured,
-    /// Nobody proved that the provider sent it, or it is no event.
-    #[error(transparent)]
-    Refused(#[from] WebhookError),
+    /// Nothing proves that the provider sent it.
+    #[error("webhook signature refused: {fault}")]
+    BadSignature {
+        /// What is wrong with the signature; no part of it.
+        fault: String,
+    },
+    /// The provider signed it, but it is not an event.
+    #[error("signed webhook body is no event: {reason}")]
+    NotAnEvent {
+        /// What is missing or wrong.
+        reason: String,
+    },
     /// The database did not keep it: the provider must send it again.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<WebhookError> for IngestError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::BadSignature(fault) => Self::BadSignature {
+                fault: fault.to_string(),
+            },
+            WebhookError::NotAnEvent { reason } => Self::NotAnEvent { reason },
+        }
+    }
 }
 
 /// Verifies a delivery on its raw bytes and keeps it. `header` looks a request header up by its lower-case name.

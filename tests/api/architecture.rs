@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use plangate::store::migrations;
 
 use crate::support::cluster::fresh_database;
 
@@ -267,9 +266,7 @@ fn every_foreign_key_has_an_index() {
         #[diesel(sql_type = Text)]
         name: String,
     }
-    let database = fresh_database(|conn| {
-        migrations::run(conn).unwrap();
-    });
+    let database = fresh_database();
     let mut conn = database.connect();
     let missing: Vec<Missing> = diesel::sql_query(
         "SELECT conrelid::regclass || ': ' || conname AS name FROM pg_constraint c \

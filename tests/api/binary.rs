@@ -13,11 +13,13 @@ use diesel::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plangate::domain::api_key::{ApiKey, KeyMode};
-use plangate::store::migrations;
 
 use crate::generated::{REGENERATE, committed};
 use crate::support::cluster::fresh_database;
 use crate::support::scratch::Scratch;
+
+/// What the log says before the address.
+const LISTENS: &str = "Plangate listens on ";
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -65,7 +67,6 @@ fn fail(mut command: Command, code: i32) -> String {
 /// A running `plangate serve`; killed when it is dropped.
 struct Serving {
     child: Child,
-    base: String,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
 }
@@ -81,16 +82,18 @@ impl Serving {
         let stderr = collect(child.stderr.take().unwrap());
         let mut serving = Self {
             child,
-            base: String::new(),
             stdout,
             stderr,
         };
-        let marker = "Plangate listens on ";
-        serving.wait_for(|serving| text(&serving.stderr).contains(marker));
-        let log = text(&serving.stderr);
-        let address = log.split(marker).nth(1).unwrap();
-        serving.base = address.split_whitespace().next().unwrap().to_owned();
+        serving.wait_for(|serving| text(&serving.stderr).contains(LISTENS));
         serving
+    }
+
+    /// The address as the log names it.
+    fn base(&self) -> String {
+        let log = text(&self.stderr);
+        let address = log.split(LISTENS).nth(1).unwrap();
+        address.split_whitespace().next().unwrap().to_owned()
     }
 
     #[track_caller]
@@ -117,7 +120,7 @@ impl Serving {
     }
 
     fn status(&self, path: &str) -> u16 {
-        let url = format!("{}{path}", self.base);
+        let url = format!("{}{path}", self.base());
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -290,9 +293,7 @@ fn a_bad_configuration_is_refused_with_all_of_its_faults_and_no_secret() {
 
 #[test]
 fn a_taken_address_and_a_refusing_database_are_named() {
-    let database = fresh_database(|conn| {
-        migrations::run(conn).unwrap();
-    });
+    let database = fresh_database();
     let scratch = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -319,9 +320,7 @@ fn a_taken_address_and_a_refusing_database_are_named() {
 #[test]
 fn production_refuses_a_database_that_forgets() {
     // The tests' cluster runs with fsync=off.
-    let database = fresh_database(|conn| {
-        migrations::run(conn).unwrap();
-    });
+    let database = fresh_database();
     let mut command = plangate(&[]);
     command
         .env("PLANGATE_ENV", "production")
@@ -334,9 +333,7 @@ fn production_refuses_a_database_that_forgets() {
 
 #[test]
 fn verify_fails_where_a_counter_is_not_its_ledger() {
-    let database = fresh_database(|conn| {
-        migrations::run(conn).unwrap();
-    });
+    let database = fresh_database();
     let mut conn = database.connect();
     for statement in [
         "INSERT INTO customers (customer_id, created_at, updated_at) VALUES ('acme', now(), now())",

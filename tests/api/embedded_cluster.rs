@@ -350,15 +350,11 @@ fn a_data_directory_with_a_long_path_has_its_socket_elsewhere() {
 
 #[test]
 fn every_test_has_a_database_of_its_own_with_the_templates_tables() {
-    let migrate = |connection: &mut PgConnection| {
-        execute(
-            connection,
-            "CREATE TABLE IF NOT EXISTS shared_by_all (id int)",
-        );
-    };
-    let (one, two) = (fresh_database(migrate), fresh_database(migrate));
-    execute(&mut one.connect(), "INSERT INTO shared_by_all VALUES (1)");
-    let count = "SELECT count(*) FROM shared_by_all";
+    let (one, two) = (fresh_database(), fresh_database());
+    let insert =
+        "INSERT INTO customers (customer_id, created_at, updated_at) VALUES ('acme', now(), now())";
+    execute(&mut one.connect(), insert);
+    let count = "SELECT count(*) FROM customers";
     assert_eq!(ask(&mut one.connect(), count), "1");
     assert_eq!(ask(&mut two.connect(), count), "0");
     let url = one.url.clone();

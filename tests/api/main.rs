@@ -16,6 +16,7 @@ mod checkout_trouble;
 mod embedded_cluster;
 mod fake_stripe;
 mod generated;
+mod jobs;
 mod operations;
 mod stripe_provider;
 mod support;

@@ -1,6 +1,7 @@
 //! Health, figures, documentation, and how errors look where no handler made them.
 
 use chrono::TimeDelta;
+use plangate::domain::api_key::Scope;
 use plangate::domain::provider_event::ProviderName;
 use plangate::service::context::Context;
 use plangate::store::inbox;
@@ -163,7 +164,7 @@ async fn the_documentation_is_served_from_the_binary_alone() {
     let own_files: Vec<&str> = page
         .text
         .split(['"'])
-        .filter(|part| part.ends_with(".js") || part.ends_with(".css"))
+        .filter(|part| matches!(part.rsplit_once('.'), Some((_, "js" | "css"))))
         .collect();
     assert!(own_files.len() >= 3, "{}", page.text);
     assert!(
@@ -194,11 +195,51 @@ async fn requests_without_a_route_get_problems() {
         .await
         .problem(404, "not-found");
     assert_eq!(missing["instance"], "/nothing/here");
-    let wrong = app.post("/livez").anonymous().send().await;
-    assert_eq!(wrong.header("allow"), Some("GET"));
-    wrong.problem(405, "method-not-allowed");
+    for wrong in [app.post("/livez"), app.put("/livez"), app.delete("/livez")] {
+        let wrong = wrong.anonymous().send().await;
+        assert_eq!(wrong.header("allow"), Some("GET"));
+        wrong.problem(405, "method-not-allowed");
+    }
     let slashed = app.get("/livez/").anonymous().send().await;
     slashed.problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn bodies_that_are_none_get_problems() {
+    let app = TestApp::start().await;
+    let check = || app.post("/entitlements/check");
+    let json = "application/json";
+    check()
+        .body(json, "{")
+        .send()
+        .await
+        .problem(400, "malformed-json");
+    check().send().await.problem(415, "unsupported-media-type");
+    check()
+        .body("text/plain", "{}")
+        .send()
+        .await
+        .problem(415, "unsupported-media-type");
+    let large = " ".repeat(300 << 10);
+    check()
+        .body(json, large)
+        .send()
+        .await
+        .problem(413, "payload-too-large");
+    let invalid = check()
+        .json(json!({"feature": 7}))
+        .send()
+        .await
+        .problem(422, "validation-failed");
+    assert_eq!(invalid["errors"][0]["pointer"], "/feature");
+    let anonymous = check().anonymous().json(json!({})).send().await;
+    assert_eq!(anonymous.header("www-authenticate"), Some("Bearer"));
+    anonymous.problem(401, "unauthorized");
+    let reader = app.key(&[Scope::Read]).await;
+    let body = json!({"customer_id": "acme", "feature": "models"});
+    check().key(&reader).json(body.clone()).send().await.ok();
+    let consume = app.post("/entitlements/consume").key(&reader).json(body);
+    consume.send().await.problem(403, "forbidden");
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use super::{Problem, ProblemKind};
 use crate::meter::MeterError;
-use crate::providers::WebhookError;
 use crate::service::checkout::CheckoutError;
 use crate::service::grants::GrantError;
 use crate::service::ingest_webhook::IngestError;
@@ -82,12 +81,8 @@ impl From<IngestError> for Problem {
         let detail = error.to_string();
         match error {
             IngestError::NotConfigured => Self::new(ProblemKind::NotFound, detail),
-            IngestError::Refused(WebhookError::BadSignature(_)) => {
-                Self::new(ProblemKind::BadSignature, detail)
-            }
-            IngestError::Refused(WebhookError::NotAnEvent { .. }) => {
-                Self::new(ProblemKind::NotAnEvent, detail)
-            }
+            IngestError::BadSignature { .. } => Self::new(ProblemKind::BadSignature, detail),
+            IngestError::NotAnEvent { .. } => Self::new(ProblemKind::NotAnEvent, detail),
             IngestError::Store(error) => error.into(),
         }
     }
@@ -98,7 +93,7 @@ mod tests {
     use super::*;
     use crate::domain::catalogue::FeatureKind;
     use crate::domain::ids::TierKey;
-    use crate::providers::{ProviderError, SignatureFault};
+    use crate::providers::ProviderError;
     use crate::service::return_urls::ReturnUrlError;
     use crate::store::pool::StoreError;
 
@@ -215,16 +210,16 @@ mod tests {
     #[test]
     fn what_the_webhook_door_refuses() {
         use ProblemKind as K;
-        let no_event = WebhookError::NotAnEvent {
+        let forged = IngestError::BadSignature {
+            fault: "header missing".to_owned(),
+        };
+        let no_event = IngestError::NotAnEvent {
             reason: "no id".to_owned(),
         };
         for (error, kind) in [
             (IngestError::NotConfigured, K::NotFound),
-            (
-                IngestError::Refused(WebhookError::BadSignature(SignatureFault::Missing)),
-                K::BadSignature,
-            ),
-            (IngestError::Refused(no_event), K::NotAnEvent),
+            (forged, K::BadSignature),
+            (no_event, K::NotAnEvent),
             (IngestError::Store(away()), K::DatabaseUnavailable),
         ] {
             assert_eq!(told(error).0, kind);

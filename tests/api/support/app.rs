@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use plangate::service::api_keys::ApiKeys;
 use plangate::service::apply_event::apply_next;
 use plangate::service::context::Context;
 use plangate::store::clock::Clock;
-use plangate::store::migrations;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::client::Call;
 use super::cluster::{TestDatabase, fresh_database};
@@ -100,9 +100,7 @@ impl TestAppBuilder {
 
     /// Builds the application and serves it.
     pub(crate) async fn start(mut self) -> TestApp {
-        let database = fresh_database(|conn| {
-            migrations::run(conn).unwrap();
-        });
+        let database = fresh_database();
         self.variables
             .insert("DATABASE_URL".to_owned(), database.url.clone());
         let variables = self.variables;
@@ -112,7 +110,7 @@ impl TestAppBuilder {
             stripe.set_now(clock.now());
         }
         let url = SecretString::from(database.url.clone());
-        let served = serve(config, url, clock.clone());
+        let served = serve(config, url, clock.clone()).await;
         TestApp {
             base: format!("http://{}", served.address),
             served: Some(served),
@@ -192,6 +190,7 @@ impl TestApp {
             .served()
             .keys
             .create(
+                "test".to_owned(),
                 "of a test".to_owned(),
                 scopes.to_vec(),
                 None,
@@ -290,8 +289,8 @@ impl Served {
 }
 
 /// Serves on a thread of its own, so that tests on any runtime can use it.
-fn serve(config: Config, url: SecretString, clock: TestClock) -> Served {
-    let (started, starting) = mpsc::channel();
+async fn serve(config: Config, url: SecretString, clock: TestClock) -> Served {
+    let (started, starting) = oneshot::channel();
     let thread = std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             let application = Application::build(&config, &url, Arc::new(clock))
@@ -311,12 +310,15 @@ fn serve(config: Config, url: SecretString, clock: TestClock) -> Served {
                 Arc::clone(application.readiness()),
                 listening.handle,
             );
-            started.send(parts).unwrap();
+            assert!(
+                started.send(parts).is_ok(),
+                "the test waits for its application"
+            );
             drop(application);
             listening.server.await.unwrap();
         });
     });
-    let Ok((address, context, keys, readiness, handle)) = starting.recv() else {
+    let Ok((address, context, keys, readiness, handle)) = starting.await else {
         panic!("the application does not start: {:?}", thread.join().err());
     };
     Served {

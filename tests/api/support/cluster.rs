@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use plangate::store::embedded::{Cluster, Options};
+use plangate::store::migrations;
 use secrecy::ExposeSecret;
 
 use super::scratch::Scratch;
 
 const TEMPLATE: &str = "template_of_tests";
-
-/// Brings an empty database to the current schema.
-pub(crate) type Migrate = fn(&mut PgConnection);
 
 /// A database of one test, dropped with it.
 pub(crate) struct TestDatabase {
@@ -60,16 +58,15 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Makes a database for one test. The first call in the process migrates the template, so every
-/// call has to bring the same migrations.
-pub(crate) fn fresh_database(migrate: Migrate) -> TestDatabase {
+/// Makes a database with the current schema for one test.
+pub(crate) fn fresh_database() -> TestDatabase {
     static MIGRATED: OnceLock<()> = OnceLock::new();
     static NEXT: AtomicU32 = AtomicU32::new(1);
     MIGRATED.get_or_init(|| {
         administer(&format!("DROP DATABASE IF EXISTS {TEMPLATE}"));
         administer(&format!("CREATE DATABASE {TEMPLATE}"));
         // Closed at the end of this block: a template may have no sessions.
-        migrate(&mut PgConnection::establish(&url(TEMPLATE)).unwrap());
+        migrations::run(&mut PgConnection::establish(&url(TEMPLATE)).unwrap()).unwrap();
     });
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     administer(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"));

@@ -22,7 +22,7 @@ use plangate::service::plans::register;
 use plangate::service::return_urls::ReturnUrls;
 use plangate::store::clock::Clock;
 use plangate::store::plan_book::PlanBook;
-use plangate::store::{migrations, pool};
+use plangate::store::pool;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -62,9 +62,7 @@ impl Shop {
         fake.add_price(FakePrice::monthly("price_pro", 4900));
         fake.add_price(FakePrice::monthly("price_scale", 19_900));
         fake.add_price(FakePrice::metered("price_overage", 1));
-        let database = fresh_database(|conn| {
-            migrations::run(conn).unwrap();
-        });
+        let database = fresh_database();
         let now: DateTime<Utc> = "2026-01-12T10:00:00Z".parse().unwrap();
         fake.set_now(now);
         let clock = Arc::new(StandingClock(Mutex::new(now)));
