@@ -331,8 +331,7 @@ impl<'a> Case<'a> {
     /// feature; never a tier that is not above the one in force.
     fn upgrade(&self, ask: Ask, reason: Reason, balance: Balance) -> Option<Upgrade> {
         let terms = self.terms();
-        let rank = self.plans.rank(&self.standing.plan.reference());
-        let higher = self.plans.current().iter().skip(rank + 1);
+        let higher = self.plans.above(&self.standing.plan.reference());
         let mut offers = higher.map(|plan| {
             (
                 plan,

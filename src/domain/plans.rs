@@ -116,13 +116,23 @@ impl Plans {
         self.of_tier(&self.newcomer_tier)
     }
 
-    /// Where a plan ranks: its tier's place in the catalogue, or for a tier that is sold no longer the place it had.
+    /// Where a plan ranks among the others; the number means nothing else. A tier that is sold no longer stands just below the
+    /// tier that now has its place, so that it stays above those it was above.
     pub fn rank(&self, reference: &PlanRef) -> usize {
         self.current
             .iter()
             .position(|version| version.plan.tier == reference.tier)
-            .or_else(|| self.sold.get(reference).map(|(_, position)| *position))
+            .map(|position| 2 * position + 1)
+            .or_else(|| self.sold.get(reference).map(|(_, position)| 2 * position))
             .unwrap_or(0)
+    }
+
+    /// The catalogue's plans of a higher tier than this one, lowest first.
+    pub fn above(&self, reference: &PlanRef) -> impl Iterator<Item = &Arc<PlanVersion>> + use<'_> {
+        let floor = self.rank(reference);
+        self.current
+            .iter()
+            .filter(move |version| self.rank(&version.reference()) > floor)
     }
 
     /// Whether `to` is of a lower tier than `from`.
