@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::catalogue::{FeatureKind, Grant, Overage};
+use super::catalogue::{DEFAULT_HARD_LIMIT_PERCENT, FeatureKind, Grant, Overage};
 use super::plans::PlanVersion;
 
 /// Where a limit came from.
@@ -95,7 +95,8 @@ impl<'a> Terms<'a> {
             }
             (FeatureKind::Allocated, Some(limit), None) => Some(limit),
             (FeatureKind::Metered, Some(limit), None) => {
-                Some(percent_of(limit, hard_limit_percent.unwrap_or(100)))
+                let percent = hard_limit_percent.unwrap_or(DEFAULT_HARD_LIMIT_PERCENT);
+                Some(percent_of(limit, percent))
             }
         };
         let granted = planned.is_some() || source == LimitSource::Override;
@@ -149,15 +150,12 @@ impl<'a> Terms<'a> {
 }
 
 fn adjusted(base: Option<i64>, adjustment: &Override) -> Option<i64> {
-    let raised = match adjustment.add {
-        Some(add) => base.map(|limit| limit.saturating_add(add)),
-        None => base,
-    };
-    match (adjustment.limit, raised) {
-        (Some(limit), _) if adjustment.cap => Some(limit),
-        (Some(limit), Some(raised)) => Some(limit.max(raised)),
-        (_, raised) => raised,
+    let raised = base.map(|limit| limit.saturating_add(adjustment.add.unwrap_or(0)).max(0));
+    if adjustment.cap {
+        return adjustment.limit.map(|limit| limit.max(0)).or(raised);
     }
+    // Unlimited stays unlimited, and no limit goes down.
+    Some(base?.max(raised?).max(adjustment.limit.unwrap_or(0)))
 }
 
 /// `floor(limit × percent / 100)`, saturating.

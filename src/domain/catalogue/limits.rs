@@ -6,7 +6,8 @@ use super::prices::read_overage;
 use super::reader::{Cursor, Faults, shown};
 use super::{Feature, FeatureKind, Grant};
 
-const DEFAULT_HARD_LIMIT_PERCENT: u32 = 110;
+/// Where the soft zone of a metered feature ends that says nothing else, in percent of the limit.
+pub const DEFAULT_HARD_LIMIT_PERCENT: u32 = 110;
 const MOST_HARD_LIMIT_PERCENT: i64 = 100_000;
 
 /// The tier's features in the order of their declaration, so that reordering the file's limits is no new plan.

@@ -14,6 +14,7 @@ mod reader;
 use std::sync::Arc;
 
 pub use fault::{CatalogueFault, CatalogueFaults};
+pub use limits::DEFAULT_HARD_LIMIT_PERCENT;
 pub use plan::{Feature, FeatureKind, Grant, Interval, Overage, OveragePrice, Plan, Price};
 
 /// The plans that are offered now. Subscriptions sold before may be pinned to older versions of them.
