@@ -171,7 +171,8 @@ impl Subscription {
                 }
             }
             SubscriptionStatus::Expired => match self.current_period_end {
-                Some(end) if now < end => Access::Live,
+                // A lapse before the end left nothing paid to run its course.
+                Some(end) if now < end && !self.lapsed => Access::Live,
                 _ => self.lapse(now, grace_days),
             },
             SubscriptionStatus::Unpaid
