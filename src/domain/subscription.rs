@@ -284,9 +284,11 @@ impl Subscription {
             } else {
                 None
             });
-        let newly_active = pays(report.status) && !was_live;
+        let is_live = pays(report.status) && access_ends_at.is_none_or(|end| now < end);
+        let newly_active = is_live && !was_live;
 
-        let mut grace = self.grace.clone();
+        // A grace that the clock alone started is a grace that runs, whatever the report says.
+        let mut grace = self.grace_at(now, grace_days);
         let mut lapsed = self.lapsed;
         match report.status {
             S::Trialing | S::Active => {
