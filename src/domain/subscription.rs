@@ -307,18 +307,16 @@ impl Subscription {
                 // Past due means that an earlier payment succeeded, even where this is the first we hear of it.
                 let had_access = report.status == S::PastDue
                     || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
-                if had_access {
-                    let paid_until = match report.status {
-                        S::Canceled => earliest(self.access_ends_at, report.ended_at)
-                            .map_or(now, |end| end.min(now)),
-                        _ => self.access_ends_at.map_or(now, |end| end.min(now)),
-                    };
-                    lapsed = true;
-                    grace = (report.end_with_grace && self.status != S::Paused).then(|| Grace {
-                        plan: self.plan.clone(),
-                        ends_at: after_days(paid_until, grace_days),
-                    });
-                }
+                let paid_until = match report.status {
+                    S::Canceled => earliest(self.access_ends_at, report.ended_at)
+                        .map_or(now, |end| end.min(now)),
+                    _ => self.access_ends_at.map_or(now, |end| end.min(now)),
+                };
+                lapsed = true;
+                grace = (report.end_with_grace && had_access).then(|| Grace {
+                    plan: self.plan.clone(),
+                    ends_at: after_days(paid_until, grace_days),
+                });
             }
             // A pause starts no grace, and ends none that runs; what follows it has none either.
             S::Paused => lapsed = true,
