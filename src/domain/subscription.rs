@@ -307,11 +307,18 @@ impl Subscription {
                 // Past due means that an earlier payment succeeded, even where this is the first we hear of it.
                 let had_access = report.status == S::PastDue
                     || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
-                let paid_until = match report.status {
-                    S::Canceled => earliest(self.access_ends_at, report.ended_at)
-                        .map_or(now, |end| end.min(now)),
-                    _ => self.access_ends_at.map_or(now, |end| end.min(now)),
+                let ended = match report.status {
+                    S::Canceled => report.ended_at,
+                    // The payment that fails is the renewal's where a paid period is over: access was paid until then.
+                    _ if was_live => self.current_period_end.max(
+                        report
+                            .current_period_start
+                            .filter(|_| self.current_period_end.is_some()),
+                    ),
+                    _ => None,
                 };
+                let paid_until =
+                    earliest(self.access_ends_at, ended).map_or(now, |end| end.min(now));
                 lapsed = true;
                 grace = (report.end_with_grace && had_access).then(|| Grace {
                     plan: self.plan.clone(),
