@@ -219,6 +219,25 @@ impl Subscription {
     }
 }
 
+impl Subscription {
+    /// The same without the grace that runs, because another subscription of the customer is newly active; `None` where that
+    /// takes nothing. What is live keeps its right to a grace later on, and while it is past due its plan rests on the grace.
+    pub fn superseded(&self, now: DateTime<Utc>, grace_days: u32) -> Option<Self> {
+        let live = self.access(now, grace_days) == Access::Live;
+        let runs = self
+            .grace_at(now, grace_days)
+            .is_some_and(|grace| now < grace.ends_at);
+        if !runs || (live && self.status == SubscriptionStatus::PastDue) {
+            return None;
+        }
+        Some(Self {
+            grace: None,
+            lapsed: self.lapsed || !live,
+            ..self.clone()
+        })
+    }
+}
+
 /// What a provider or an operator says about a subscription now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {

@@ -77,16 +77,9 @@ pub fn apply_report(
     let before = Standing::at(now, &all, remembered, plans).map_err(unreadable)?;
 
     if change.newly_active {
-        for other in all
-            .iter_mut()
-            .filter(|other| other.id != base.id && other.status != SubscriptionStatus::PastDue)
-        {
-            if other
-                .grace_at(now, plans.grace_days)
-                .is_some_and(|grace| now < grace.ends_at)
-            {
-                other.grace = None;
-                other.lapsed = true;
+        for other in all.iter_mut().filter(|other| other.id != base.id) {
+            if let Some(superseded) = other.superseded(now, plans.grace_days) {
+                *other = superseded;
                 subscriptions::save(conn, customer, other, fence, now)?;
             }
         }
