@@ -1,5 +1,6 @@
 //! Where a customer stands at an instant: the plan in force, the grace that runs, and the anchor of the usage period.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +10,7 @@ use utoipa::ToSchema;
 use super::period::Period;
 use super::plans::{PlanVersion, Plans};
 use super::provider_event::ProviderName;
-use super::subscription::{Access, PlanRef, Subscription, SubscriptionStatus};
+use super::subscription::{Access, Grace, PlanRef, Subscription, SubscriptionStatus};
 
 /// Why a plan is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -82,37 +83,13 @@ impl Standing {
                 .cloned()
                 .ok_or_else(|| UnknownPlan(reference.clone()))
         };
-        let live = subscriptions
-            .iter()
-            .enumerate()
-            .filter(|(_, subscription)| subscription.access(now, plans.grace_days) == Access::Live)
-            .max_by(|(_, a), (_, b)| {
-                let preference = |s: &Subscription| {
-                    (
-                        plans.rank(&s.plan),
-                        s.provider != ProviderName::Manual,
-                        std::cmp::Reverse(s.started_at),
-                    )
-                };
-                preference(a).cmp(&preference(b))
-            });
-        let floor = live.map_or(0, |(_, subscription)| plans.rank(&subscription.plan));
-        let grace = subscriptions
-            .iter()
-            .enumerate()
-            .filter_map(|(index, subscription)| {
-                Some((index, subscription.grace_at(now, plans.grace_days)?))
-            })
-            .filter(|(_, grace)| now < grace.ends_at && plans.rank(&grace.plan) >= floor)
-            .max_by_key(|(_, grace)| (plans.rank(&grace.plan), grace.ends_at));
+        let Counting { live, grace } = Counting::at(now, subscriptions, plans);
         let latest = subscriptions
             .iter()
             .enumerate()
             .max_by_key(|(_, subscription)| subscription.started_at);
 
-        let ever_paid = subscriptions
-            .iter()
-            .any(|s| s.access(now, plans.grace_days) != Access::Never);
+        let ever_paid = subscriptions.iter().any(|s| s.access(now) != Access::Never);
         let fallback = || {
             let plan = if ever_paid {
                 plans.default_plan()
@@ -126,39 +103,25 @@ impl Standing {
                 })
             })
         };
-        let (plan, source, counting, anchor) = match (&live, &grace) {
-            (Some((index, live)), _) => (
-                version(&live.plan)?,
-                PlanSource::Subscription,
-                Some(*index),
-                Some(live.anchor),
-            ),
-            (None, Some((index, _))) => {
-                let anchor = subscriptions.get(*index).map(|former| former.anchor);
-                (fallback()?, PlanSource::Grace, Some(*index), anchor)
+        let (plan, source, counting) = match (&live, &grace) {
+            (Some((index, live)), _) => {
+                (version(&live.plan)?, PlanSource::Subscription, Some(*index))
             }
+            (None, Some((index, _, _))) => (fallback()?, PlanSource::Grace, Some(*index)),
             (None, None) => (
                 fallback()?,
                 PlanSource::Default,
                 latest.map(|(index, _)| index),
-                None,
             ),
         };
         let grace = match grace {
-            Some((_, grace)) => Some(RunningGrace {
+            Some((_, _, grace)) => Some(RunningGrace {
                 plan: version(&grace.plan)?,
                 ends_at: grace.ends_at,
             }),
             None => None,
         };
-        let anchoring = anchoring(
-            now,
-            anchor,
-            live.is_some(),
-            remembered,
-            subscriptions,
-            plans.grace_days,
-        );
+        let anchoring = anchoring(now, subscriptions, remembered, plans);
         Ok(Self {
             plan,
             source,
@@ -173,31 +136,71 @@ impl Standing {
     }
 }
 
-/// When the anchor in force took over. Where the clock alone changed it (an access or a grace ran out), that instant is the
-/// latest such end; where a report did, the transaction that stored it remembers the instant.
+/// What counts of a customer's subscriptions at an instant, each with its index.
+struct Counting<'a> {
+    /// The one whose plan is in force.
+    live: Option<(usize, &'a Subscription)>,
+    /// The one whose former plan allows most, unless less than what is in force.
+    grace: Option<(usize, &'a Subscription, Grace)>,
+}
+
+impl<'a> Counting<'a> {
+    fn at(instant: DateTime<Utc>, subscriptions: &'a [Subscription], plans: &Plans) -> Self {
+        let live = subscriptions
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.access(instant) == Access::Live)
+            .max_by_key(|(_, s)| {
+                (
+                    plans.rank(&s.plan),
+                    s.provider != ProviderName::Manual,
+                    Reverse(s.started_at),
+                )
+            });
+        let floor = live.map_or(0, |(_, subscription)| plans.rank(&subscription.plan));
+        let grace = subscriptions
+            .iter()
+            .enumerate()
+            .filter_map(|(index, s)| Some((index, s, s.grace_at(instant, plans.grace_days)?)))
+            .filter(|(_, _, grace)| instant < grace.ends_at && plans.rank(&grace.plan) >= floor)
+            .max_by_key(|(_, _, grace)| (plans.rank(&grace.plan), grace.ends_at));
+        Self { live, grace }
+    }
+
+    /// The anchor that follows `running`. While a grace runs there is no other: a new one would begin a second quota.
+    fn anchor(&self, running: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        let former = self.grace.as_ref().map(|(_, former, _)| former.anchor);
+        if former.is_some() && running.is_some() {
+            return running;
+        }
+        self.live.map_or(former, |(_, live)| Some(live.anchor))
+    }
+}
+
+/// The anchor in force and since when: what is remembered, and after that the clock's turns one by one. Where a report changed
+/// the anchor, the transaction that stores it remembers the instant.
 fn anchoring(
     now: DateTime<Utc>,
-    anchor: Option<DateTime<Utc>>,
-    subscribed: bool,
-    remembered: Anchoring,
     subscriptions: &[Subscription],
-    grace_days: u32,
+    remembered: Anchoring,
+    plans: &Plans,
 ) -> Anchoring {
-    if anchor == remembered.anchor {
-        return remembered;
-    }
-    let since = subscriptions
+    let mut turns: Vec<_> = subscriptions
         .iter()
-        .filter_map(|subscription| match subscription.access(now, grace_days) {
-            // A grace keeps the former anchor, unless another subscription took its place at once.
-            Access::Lapsed { ended, grace_ends } if !subscribed => {
-                Some(grace_ends.unwrap_or(ended))
-            }
-            Access::Lapsed { ended, .. } => Some(ended),
-            Access::Live | Access::Never => None,
-        })
-        .filter(|end| *end <= now)
-        .chain(remembered.since)
-        .max();
-    Anchoring { anchor, since }
+        .flat_map(|subscription| subscription.turns(plans.grace_days))
+        .filter(|turn| remembered.since.is_none_or(|since| since < *turn) && *turn <= now)
+        .collect();
+    turns.sort_unstable();
+    let at = |instant, running: Anchoring, since| {
+        let anchor = Counting::at(instant, subscriptions, plans).anchor(running.anchor);
+        if anchor == running.anchor {
+            running
+        } else {
+            Anchoring { anchor, since }
+        }
+    };
+    let turned = turns
+        .into_iter()
+        .fold(remembered, |running, turn| at(turn, running, Some(turn)));
+    at(now, turned, turned.since)
 }

@@ -137,29 +137,24 @@ pub struct Subscription {
 }
 
 /// What a subscription is good for at an instant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Its plan is in force.
     Live,
     /// It once was; its plan may still have a grace.
-    Lapsed {
-        /// When its plan ceased to be in force.
-        ended: DateTime<Utc>,
-        /// When the grace after that ended or will end.
-        grace_ends: Option<DateTime<Utc>>,
-    },
+    Lapsed,
     /// Nothing was ever paid.
     Never,
 }
 
 impl Subscription {
     /// The table "Plan in force" of PRODUCT section 2, for one subscription.
-    pub fn access(&self, now: DateTime<Utc>, grace_days: u32) -> Access {
+    pub fn access(&self, now: DateTime<Utc>) -> Access {
         let scheduled_end = self.access_ends_at.filter(|end| *end <= now);
         match self.status {
             SubscriptionStatus::Incomplete | SubscriptionStatus::IncompleteExpired => Access::Never,
             SubscriptionStatus::Trialing | SubscriptionStatus::Active => match scheduled_end {
-                Some(_) => self.lapse(now, grace_days),
+                Some(_) => Access::Lapsed,
                 None => Access::Live,
             },
             SubscriptionStatus::PastDue => {
@@ -167,32 +162,28 @@ impl Subscription {
                 if grace_runs && scheduled_end.is_none() {
                     Access::Live
                 } else {
-                    self.lapse(now, grace_days)
+                    Access::Lapsed
                 }
             }
             SubscriptionStatus::Expired => match self.current_period_end {
                 // A lapse before the end left nothing paid to run its course.
                 Some(end) if now < end && !self.lapsed => Access::Live,
-                _ => self.lapse(now, grace_days),
+                _ => Access::Lapsed,
             },
             SubscriptionStatus::Unpaid
             | SubscriptionStatus::Canceled
-            | SubscriptionStatus::Paused => self.lapse(now, grace_days),
+            | SubscriptionStatus::Paused => Access::Lapsed,
         }
     }
 
-    fn lapse(&self, now: DateTime<Utc>, grace_days: u32) -> Access {
-        let grace_ends = self.grace_at(now, grace_days).map(|grace| grace.ends_at);
-        let kept_through_grace = if self.status == SubscriptionStatus::PastDue {
-            grace_ends
-        } else {
-            None
-        };
-        let ended = earliest(kept_through_grace, self.ended_at)
-            .or(self.access_ends_at)
-            .or(self.current_period_end)
-            .unwrap_or(self.started_at);
-        Access::Lapsed { ended, grace_ends }
+    /// The instants, in no order, at which the clock alone may change what the subscription is good for.
+    pub fn turns(&self, grace_days: u32) -> impl Iterator<Item = DateTime<Utc>> + use<> {
+        let grace_ends = self.grace.as_ref().map(|grace| grace.ends_at);
+        [self.access_ends_at, self.current_period_end]
+            .into_iter()
+            .flatten()
+            .flat_map(move |end| [end, after_days(end, grace_days)])
+            .chain(grace_ends)
     }
 
     /// The grace that this subscription has, running or over: the stored one, or the one that a known end of paid access
@@ -223,7 +214,7 @@ impl Subscription {
     /// The same without the grace that runs, because another subscription of the customer is newly active; `None` where that
     /// takes nothing. What is live keeps its right to a grace later on, and while it is past due its plan rests on the grace.
     pub fn superseded(&self, now: DateTime<Utc>, grace_days: u32) -> Option<Self> {
-        let live = self.access(now, grace_days) == Access::Live;
+        let live = self.access(now) == Access::Live;
         let runs = self
             .grace_at(now, grace_days)
             .is_some_and(|grace| now < grace.ends_at);
