@@ -99,9 +99,13 @@ pub fn apply_report(
     let anchoring = if after.anchoring.anchor == before.anchoring.anchor {
         before.anchoring
     } else {
+        // A purchase opens its period where it says, in the period that runs, not when its webhook arrives.
+        let bought = change.newly_active && after.anchoring.anchor == Some(change.after.anchor);
+        let begins = Some(change.after.anchor)
+            .filter(|begins| bought && before.period.start < *begins && *begins <= now);
         Anchoring {
             anchor: after.anchoring.anchor,
-            since: Some(now),
+            since: begins.or(Some(now)),
         }
     };
     if anchoring != remembered {
