@@ -442,3 +442,8 @@ pub fn priced_overage(terms: &Terms<'_>, used: i64) -> Option<DecisionOverage> {
         currency: price.currency.as_str().to_owned(),
     })
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ pub mod api_key;
 pub mod catalogue;
 pub mod decision;
 pub mod event_id;
+#[cfg(test)]
+mod fixtures;
 pub mod ids;
 pub mod money;
 pub mod period;

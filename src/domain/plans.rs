@@ -165,3 +165,6 @@ impl Plans {
         features
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,3 +204,8 @@ fn anchoring(
         .fold(remembered, |running, turn| at(turn, running, Some(turn)));
     at(now, turned, turned.since)
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -374,3 +374,6 @@ fn after_days(instant: DateTime<Utc>, days: u32) -> DateTime<Utc> {
         .checked_add_days(Days::new(u64::from(days)))
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
+
+#[cfg(test)]
+mod tests;

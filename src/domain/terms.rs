@@ -162,3 +162,6 @@ fn adjusted(base: Option<i64>, adjustment: &Override) -> Option<i64> {
 pub fn percent_of(limit: i64, percent: u32) -> i64 {
     i64::try_from(i128::from(limit) * i128::from(percent) / 100).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
