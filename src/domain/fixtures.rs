@@ -1,6 +1,6 @@
 //! What the tests of several rules start from.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -80,14 +80,17 @@ pub(super) fn plans_of(current: Vec<Arc<PlanVersion>>, newcomer: Option<&str>) -
 
 /// The plans that come with the binary: free, pro, scale.
 pub(super) fn plans() -> Plans {
-    let tiers = Catalogue::embedded().unwrap().tiers;
-    let current = tiers.iter().map(|plan| {
-        Arc::new(PlanVersion {
-            version: 1,
-            plan: Plan::clone(plan),
-        })
+    static PLANS: LazyLock<Plans> = LazyLock::new(|| {
+        let tiers = Catalogue::embedded().unwrap().tiers;
+        let current = tiers.iter().map(|plan| {
+            Arc::new(PlanVersion {
+                version: 1,
+                plan: Plan::clone(plan),
+            })
+        });
+        plans_of(current.collect(), None)
     });
-    plans_of(current.collect(), None)
+    PLANS.clone()
 }
 
 pub(super) fn first(tier: &str) -> PlanRef {

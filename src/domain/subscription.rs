@@ -376,4 +376,6 @@ fn after_days(instant: DateTime<Utc>, days: u32) -> DateTime<Utc> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -1,1 +1,336 @@
+use SubscriptionStatus as S;
 
+use super::*;
+use crate::domain::fixtures::{GRACE_DAYS, day, first, hour, report, subscription};
+
+fn active() -> Subscription {
+    subscription(S::Active, "pro")
+}
+
+/// What becomes of `base` by a report at `now`.
+#[track_caller]
+fn after(base: &Subscription, report: Report, now: DateTime<Utc>) -> Subscription {
+    base.apply(report, false, now, GRACE_DAYS).unwrap().after
+}
+
+fn reported(base: &Subscription, status: S, now: DateTime<Utc>) -> Subscription {
+    let ended_at = status.is_terminal().then_some(now);
+    after(
+        base,
+        Report {
+            ended_at,
+            ..report(status, "pro")
+        },
+        now,
+    )
+}
+
+fn grace_ends(subscription: &Subscription, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    subscription
+        .grace_at(now, GRACE_DAYS)
+        .map(|grace| grace.ends_at)
+}
+
+#[test]
+fn each_status_has_its_row_in_the_table_of_plans_in_force() {
+    for (status, access) in [
+        (S::Trialing, Access::Live),
+        (S::Active, Access::Live),
+        (S::PastDue, Access::Live),
+        (S::Incomplete, Access::Never),
+        (S::IncompleteExpired, Access::Never),
+        (S::Unpaid, Access::Lapsed),
+        (S::Canceled, Access::Lapsed),
+        (S::Paused, Access::Lapsed),
+        (S::Expired, Access::Live),
+    ] {
+        assert_eq!(
+            reported(&active(), status, day(5)).access(day(6)),
+            access,
+            "{status:?}"
+        );
+    }
+}
+
+#[test]
+fn past_due_keeps_the_plan_while_its_grace_lasts() {
+    let past_due = reported(&active(), S::PastDue, day(5));
+    assert_eq!(
+        past_due.access(day(12) - chrono::TimeDelta::nanoseconds(1)),
+        Access::Live
+    );
+    assert_eq!(past_due.access(day(12)), Access::Lapsed);
+}
+
+#[test]
+fn a_cancellation_at_the_periods_end_keeps_the_plan_until_then_and_starts_a_grace_by_the_clock() {
+    let leaving = Report {
+        cancel_at_period_end: true,
+        ..report(S::Active, "pro")
+    };
+    let leaving = after(&active(), leaving, day(5));
+    assert_eq!(
+        (
+            leaving.access(hour(24 * 31 - 1)),
+            grace_ends(&leaving, day(30))
+        ),
+        (Access::Live, None)
+    );
+    assert_eq!(
+        (leaving.access(day(31)), grace_ends(&leaving, day(31))),
+        (Access::Lapsed, Some(day(38)))
+    );
+    let gone = after(
+        &leaving,
+        Report {
+            ended_at: Some(day(31)),
+            ..report(S::Canceled, "pro")
+        },
+        day(33),
+    );
+    assert_eq!(
+        grace_ends(&gone, day(33)),
+        Some(day(38)),
+        "the end was paid until the 31st, not until the news of it"
+    );
+    let resumed = after(&leaving, report(S::Active, "pro"), day(6));
+    assert_eq!(resumed.access(day(40)), Access::Live);
+}
+
+#[test]
+fn what_ran_its_course_keeps_the_plan_until_paid_access_ends() {
+    let expired = reported(&active(), S::Expired, day(20));
+    assert_eq!(
+        (expired.access(day(30)), grace_ends(&expired, day(30))),
+        (Access::Live, None)
+    );
+    assert_eq!(
+        (expired.access(day(31)), grace_ends(&expired, day(31))),
+        (Access::Lapsed, Some(day(38)))
+    );
+}
+
+#[test]
+fn what_lapsed_before_it_ran_its_course_gets_nothing_back() {
+    let expired = reported(&reported(&active(), S::PastDue, day(5)), S::Expired, day(6));
+    assert_eq!(
+        (expired.access(day(7)), grace_ends(&expired, day(7))),
+        (Access::Lapsed, Some(day(12)))
+    );
+}
+
+#[test]
+fn a_grace_counts_from_the_first_failed_payment_and_later_statuses_never_extend_or_reopen_it() {
+    let past_due = reported(&active(), S::PastDue, day(5));
+    for later in [S::PastDue, S::Unpaid, S::Canceled, S::Paused] {
+        for at in [day(6), day(11), day(13), day(40)] {
+            let then = reported(&past_due, later, at);
+            assert_eq!(grace_ends(&then, at), Some(day(12)), "{later:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failed_renewal_counts_from_the_end_of_the_paid_period() {
+    let renewal = Report {
+        current_period_start: Some(day(31)),
+        current_period_end: Some(day(59)),
+        ..report(S::PastDue, "pro")
+    };
+    let past_due = after(&active(), renewal, day(33));
+    assert_eq!(grace_ends(&past_due, day(33)), Some(day(38)));
+    let unheard_of = after(
+        &active(),
+        Report {
+            current_period_start: Some(day(59)),
+            ..report(S::PastDue, "pro")
+        },
+        day(60),
+    );
+    assert_eq!(
+        grace_ends(&unheard_of, day(60)),
+        Some(day(66)),
+        "a renewal that was never told was paid"
+    );
+}
+
+#[test]
+fn an_immediate_cancellation_by_the_customer_starts_a_grace() {
+    let gone = reported(&active(), S::Canceled, day(5));
+    assert_eq!(
+        (gone.access(day(5)), grace_ends(&gone, day(5))),
+        (Access::Lapsed, Some(day(12)))
+    );
+    assert_eq!(gone.grace.unwrap().plan, first("pro"));
+}
+
+#[test]
+fn no_grace_follows_a_refund_a_dispute_or_an_operators_end() {
+    let end = Report {
+        end_with_grace: false,
+        ended_at: Some(day(5)),
+        ..report(S::Canceled, "pro")
+    };
+    let ended = after(&active(), end.clone(), day(5));
+    assert_eq!(grace_ends(&ended, day(5)), None);
+    let refunded_in_grace = after(&reported(&active(), S::PastDue, day(3)), end, day(5));
+    assert_eq!(grace_ends(&refunded_in_grace, day(5)), None);
+    let told_again = reported(&refunded_in_grace, S::Canceled, day(6));
+    assert_eq!(grace_ends(&told_again, day(6)), None);
+}
+
+#[test]
+fn no_grace_follows_a_pause_but_one_that_runs_goes_on() {
+    let paused = reported(&active(), S::Paused, day(5));
+    for later in [S::Paused, S::PastDue, S::Unpaid, S::Canceled] {
+        let then = reported(&paused, later, day(6));
+        assert_eq!(
+            (then.access(day(6)), grace_ends(&then, day(6))),
+            (Access::Lapsed, None),
+            "{later:?}"
+        );
+    }
+    let paused_in_grace = reported(&reported(&active(), S::PastDue, day(5)), S::Paused, day(6));
+    assert_eq!(
+        (
+            paused_in_grace.access(day(6)),
+            grace_ends(&paused_in_grace, day(6))
+        ),
+        (Access::Lapsed, Some(day(12)))
+    );
+    let leaving = after(
+        &active(),
+        Report {
+            cancel_at: Some(day(5)),
+            ..report(S::Active, "pro")
+        },
+        day(4),
+    );
+    let paused_after_its_end = reported(&leaving, S::Paused, day(6));
+    assert_eq!(
+        grace_ends(&paused_after_its_end, day(6)),
+        Some(day(12)),
+        "the clock had started it"
+    );
+}
+
+#[test]
+fn a_change_to_a_lower_tier_starts_a_grace_of_the_former_plan() {
+    let scale = subscription(S::Active, "scale");
+    let change = scale
+        .apply(report(S::Active, "pro"), true, day(5), GRACE_DAYS)
+        .unwrap();
+    assert_eq!(
+        change.after.grace,
+        Some(Grace {
+            plan: first("scale"),
+            ends_at: day(12)
+        })
+    );
+    assert_eq!(
+        (change.after.access(day(5)), change.newly_active),
+        (Access::Live, false)
+    );
+    let again = after(&change.after, report(S::Active, "pro"), day(9));
+    assert_eq!(grace_ends(&again, day(9)), Some(day(12)));
+    let raised = after(&active(), report(S::Active, "scale"), day(5));
+    assert_eq!(raised.grace, None);
+}
+
+#[test]
+fn a_payment_ends_the_lapse_and_the_next_one_has_a_grace_of_its_own() {
+    let past_due = reported(&active(), S::PastDue, day(5));
+    let change = past_due
+        .apply(report(S::Active, "pro"), false, day(8), GRACE_DAYS)
+        .unwrap();
+    assert!(change.newly_active);
+    assert_eq!(grace_ends(&change.after, day(8)), None);
+    assert_eq!(
+        grace_ends(&reported(&change.after, S::PastDue, day(20)), day(20)),
+        Some(day(27))
+    );
+}
+
+#[test]
+fn what_was_never_paid_has_no_grace() {
+    let incomplete = subscription(S::Incomplete, "pro");
+    for first in [S::Unpaid, S::Canceled, S::IncompleteExpired] {
+        assert_eq!(
+            grace_ends(&reported(&incomplete, first, day(1)), day(1)),
+            None
+        );
+    }
+    let unpaid = reported(&incomplete, S::Unpaid, day(1));
+    assert_eq!(
+        grace_ends(&reported(&unpaid, S::Canceled, day(2)), day(2)),
+        None
+    );
+    assert_eq!(
+        reported(&incomplete, S::PastDue, day(1)).access(day(1)),
+        Access::Live,
+        "something was paid before"
+    );
+}
+
+#[test]
+fn a_repeated_report_of_an_ended_access_is_no_new_activity() {
+    let leaving = Report {
+        cancel_at: Some(day(5)),
+        ..report(S::Active, "pro")
+    };
+    let left = after(&active(), leaving.clone(), day(4));
+    let change = left.apply(leaving, false, day(6), GRACE_DAYS).unwrap();
+    assert!(!change.newly_active);
+    assert_eq!(grace_ends(&change.after, day(6)), Some(day(12)));
+    let renewed = left
+        .apply(report(S::Active, "pro"), false, day(6), GRACE_DAYS)
+        .unwrap();
+    assert!(renewed.newly_active);
+    assert_eq!(grace_ends(&renewed.after, day(6)), None);
+}
+
+#[test]
+fn a_newly_active_subscription_ends_the_grace_of_another_but_not_a_plan_in_force() {
+    let gone = reported(&active(), S::Canceled, day(5));
+    let superseded = gone.superseded(day(6), GRACE_DAYS).unwrap();
+    assert_eq!(grace_ends(&superseded, day(6)), None);
+    assert_eq!(
+        grace_ends(&reported(&superseded, S::Canceled, day(7)), day(7)),
+        None
+    );
+    assert_eq!(
+        gone.superseded(day(12), GRACE_DAYS),
+        None,
+        "its grace is over"
+    );
+
+    let past_due = reported(&active(), S::PastDue, day(5));
+    assert_eq!(past_due.superseded(day(6), GRACE_DAYS), None);
+
+    let scale = subscription(S::Active, "scale");
+    let lowered = scale
+        .apply(report(S::Active, "pro"), true, day(5), GRACE_DAYS)
+        .unwrap()
+        .after;
+    let superseded = lowered.superseded(day(6), GRACE_DAYS).unwrap();
+    assert_eq!(grace_ends(&superseded, day(6)), None);
+    assert_eq!(
+        reported(&superseded, S::PastDue, day(7)).access(day(7)),
+        Access::Live,
+        "its own lapse has a grace"
+    );
+}
+
+#[test]
+fn a_terminal_status_never_regresses() {
+    for terminal in S::ALL.into_iter().filter(|status| status.is_terminal()) {
+        let ended = reported(&active(), terminal, day(5));
+        for later in S::ALL.into_iter().filter(|status| *status != terminal) {
+            assert_eq!(
+                ended.apply(report(later, "pro"), false, day(6), GRACE_DAYS),
+                None,
+                "{terminal:?} {later:?}"
+            );
+        }
+    }
+}

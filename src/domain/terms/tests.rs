@@ -18,119 +18,105 @@ fn terms(
     (terms.granted, terms.limit, terms.hard_limit, terms.source)
 }
 
-#[test]
-fn an_override_raises_a_limit_and_its_soft_zone() {
-    use FeatureKind::{Allocated, Metered, Static};
-    use LimitSource::{Override as Changed, Plan};
-    let limit = |limit, cap| Override {
+fn limit(limit: i64, cap: bool) -> Override {
+    Override {
         limit: Some(limit),
         cap,
         ..Override::default()
-    };
-    let add = |add, cap| Override {
+    }
+}
+
+fn add(add: i64) -> Override {
+    Override {
         add: Some(add),
-        cap,
         ..Override::default()
-    };
-    let hundred = metered(Some(100), 110);
-    let unlimited = metered(None, 110);
-    let seats = Grant::Allocated { limit: Some(3) };
-    let days = Grant::Static { limit: Some(7) };
-    for (name, grant, kind, adjustment, expected) in [
+    }
+}
+
+#[test]
+fn an_override_raises_a_limit_and_its_soft_zone() {
+    let (hundred, unlimited) = (metered(Some(100), 110), metered(None, 110));
+    let plan = |limit, hard_limit| (true, limit, hard_limit, LimitSource::Plan);
+    let changed = |limit, hard_limit| (true, Some(limit), Some(hard_limit), LimitSource::Override);
+    for (name, grant, adjustment, expected) in [
         (
             "no change",
             Some(&hundred),
-            Metered,
             Override::default(),
-            (true, Some(100), Some(110), Plan),
+            plan(Some(100), Some(110)),
         ),
         (
             "a higher limit",
             Some(&hundred),
-            Metered,
             limit(200, false),
-            (true, Some(200), Some(220), Changed),
+            changed(200, 220),
         ),
         (
             "a lower limit without a cap",
             Some(&hundred),
-            Metered,
             limit(50, false),
-            (true, Some(100), Some(110), Plan),
+            plan(Some(100), Some(110)),
         ),
         (
             "a lower limit with a cap",
             Some(&hundred),
-            Metered,
             limit(50, true),
-            (true, Some(50), Some(55), Changed),
+            changed(50, 55),
         ),
-        (
-            "more",
-            Some(&hundred),
-            Metered,
-            add(5, false),
-            (true, Some(105), Some(115), Changed),
-        ),
+        ("more", Some(&hundred), add(5), changed(105, 115)),
         (
             "less without a cap",
             Some(&hundred),
-            Metered,
-            add(-5, false),
-            (true, Some(100), Some(110), Plan),
+            add(-5),
+            plan(Some(100), Some(110)),
         ),
         (
             "more than fits",
             Some(&hundred),
-            Metered,
-            add(i64::MAX, false),
-            (true, Some(i64::MAX), Some(i64::MAX), Changed),
+            add(i64::MAX),
+            changed(i64::MAX, i64::MAX),
         ),
         (
             "unlimited stays so",
             Some(&unlimited),
-            Metered,
             limit(5, false),
-            (true, None, None, Plan),
+            plan(None, None),
         ),
         (
             "a cap on the unlimited",
             Some(&unlimited),
-            Metered,
             limit(5, true),
-            (true, Some(5), Some(5), Changed),
+            changed(5, 5),
         ),
         (
             "beyond the plan",
             None,
-            Metered,
             limit(100, false),
-            (true, Some(100), Some(110), Changed),
-        ),
-        (
-            "not in the plan",
-            None,
-            Metered,
-            Override::default(),
-            (false, Some(0), Some(0), Plan),
-        ),
-        (
-            "no soft zone for a gauge",
-            Some(&seats),
-            Allocated,
-            add(7, false),
-            (true, Some(10), Some(10), Changed),
-        ),
-        (
-            "no hard limit for a value",
-            Some(&days),
-            Static,
-            limit(30, false),
-            (true, Some(30), None, Changed),
+            changed(100, 110),
         ),
     ] {
-        assert_eq!(terms(grant, kind, &adjustment), expected, "{name}");
+        assert_eq!(
+            terms(grant, FeatureKind::Metered, &adjustment),
+            expected,
+            "{name}"
+        );
     }
+    let absent = terms(None, FeatureKind::Metered, &Override::default());
+    assert_eq!(absent, (false, Some(0), Some(0), LimitSource::Plan));
+}
+
+#[test]
+fn only_metered_features_have_a_soft_zone() {
+    let seats = Grant::Allocated { limit: Some(3) };
+    let days = Grant::Static { limit: Some(7) };
+    assert_eq!(
+        terms(Some(&seats), FeatureKind::Allocated, &add(7)),
+        (true, Some(10), Some(10), LimitSource::Override)
+    );
+    assert_eq!(
+        terms(Some(&days), FeatureKind::Static, &limit(30, false)),
+        (true, Some(30), None, LimitSource::Override)
+    );
 }
 
 #[test]
