@@ -3,22 +3,22 @@
 //! No network call is inside a transaction, and a fetch that was overtaken by a newer one is never written: the lease's
 //! fencing number is checked in the transaction that writes.
 
+mod meaning;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
+use self::meaning::{owner, plan_of, report};
 use super::context::{Context, Storefront};
 use super::subscriptions::{Occasion, apply_report, first_seen};
-use crate::domain::ids::CustomerId;
-use crate::domain::plans::Plans;
-use crate::domain::provider_event::{Hint, ProviderName, ProviderStatus, ProviderSubscription};
-use crate::domain::subscription::{PlanRef, Report, Subscription, SubscriptionStatus};
+use crate::domain::provider_event::{Hint, ProviderName, ProviderStatus};
 use crate::providers::ProviderError;
 use crate::store::checkout_sessions::{self, Ending};
 use crate::store::clock::deciding_time;
 use crate::store::inbox::{self, Claimed, Status};
 use crate::store::pool::{self, StoreError};
-use crate::store::subscriptions::{Cause, Lease};
-use crate::store::{customers, plan_versions, provider_customers, subscriptions};
+use crate::store::subscriptions::Cause;
+use crate::store::{customers, provider_customers, subscriptions};
 
 /// How long a claimed event is hidden from other workers; longer than the provider's calls may take with their retries.
 const HIDDEN_FOR: TimeDelta = TimeDelta::seconds(120);
@@ -31,6 +31,9 @@ enum NotApplied {
     /// May succeed later.
     #[error("{0}")]
     Later(String),
+    /// Somebody else leased the subscription after this fetch began; a fetch of our own is due.
+    #[error("overtaken by a newer fetch of the same subscription")]
+    Overtaken,
     /// Needs a person.
     #[error("{0}")]
     Never(String),
@@ -48,13 +51,11 @@ impl From<diesel::result::Error> for NotApplied {
 impl From<ProviderError> for NotApplied {
     fn from(error: ProviderError) -> Self {
         match error {
-            ProviderError::NotFound | ProviderError::Rejected { .. } => {
-                Self::Never(error.to_string())
-            }
-            // What this version cannot read, the next one may.
-            ProviderError::Unavailable { .. } | ProviderError::Unreadable { .. } => {
-                Self::Later(error.to_string())
-            }
+            ProviderError::NotFound => Self::Never(error.to_string()),
+            // A refusal may be of our key, which an operator replaces; what this version cannot read, the next one may.
+            ProviderError::Rejected { .. }
+            | ProviderError::Unavailable { .. }
+            | ProviderError::Unreadable { .. } => Self::Later(error.to_string()),
         }
     }
 }
@@ -81,6 +82,10 @@ pub async fn apply_next(context: &Context) -> Result<bool, StoreError> {
         Err(NotApplied::Store(error)) => {
             tracing::warn!(%provider, event_id, %error, "event not applied: the database did not do it");
             park(context, provider, event, error.to_string()).await?;
+        }
+        Err(overtaken @ NotApplied::Overtaken) => {
+            let (reason, now) = (overtaken.to_string(), context.clock().now());
+            retry(context, provider, event.event_id, reason, now).await?;
         }
         Err(NotApplied::Later(reason)) => {
             tracing::warn!(%provider, event_id, reason, attempts = event.attempts, "event parked");
@@ -113,8 +118,18 @@ async fn park(
     let spread =
         TimeDelta::milliseconds(i64::from(crc32fast::hash(event.event_id.as_bytes()) % 1000));
     let next = context.clock().now() + back_off + spread;
+    retry(context, provider, event.event_id, reason, next).await
+}
+
+async fn retry(
+    context: &Context,
+    provider: ProviderName,
+    event_id: String,
+    reason: String,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
     pool::run(&context.pool, move |conn| {
-        inbox::park(conn, provider, &event.event_id, &reason, next).map_err(StoreError::from)
+        inbox::park(conn, provider, &event_id, &reason, at).map_err(StoreError::from)
     })
     .await
 }
@@ -232,7 +247,7 @@ async fn refresh(
     let status = match &fetched.status {
         ProviderStatus::Known(status) => *status,
         ProviderStatus::Unknown(word) => {
-            return Err(NotApplied::Never(format!(
+            return Err(NotApplied::Later(format!(
                 "the provider reports the unknown status \"{word}\""
             )));
         }
@@ -241,9 +256,7 @@ async fn refresh(
     pool::run(&context.pool, move |conn| {
         conn.transaction(|conn| {
             if !subscriptions::holds(conn, provider, &fetched.id, lease.fence)? {
-                return Err(NotApplied::Later(
-                    "overtaken by a newer fetch of the same subscription".to_owned(),
-                ));
+                return Err(NotApplied::Overtaken);
             }
             let owner = owner(conn, provider, &lease, &fetched, purchase.as_ref())?;
             let now = deciding_time(conn, rules.clock.as_ref())?;
@@ -296,105 +309,4 @@ async fn refresh(
         })
     })
     .await
-}
-
-/// Whose subscription it is: whoever it was bound to first, else whoever bought it, else whoever is named in what the
-/// provider kept for us.
-fn owner(
-    conn: &mut PgConnection,
-    provider: ProviderName,
-    lease: &Lease,
-    fetched: &ProviderSubscription,
-    purchase: Option<&Purchase>,
-) -> Result<String, NotApplied> {
-    if let Some(customer) = &lease.customer {
-        return Ok(customer.clone());
-    }
-    if let Some(purchase) = purchase
-        && let Some((customer, _)) =
-            checkout_sessions::of_session(conn, provider, &purchase.session_id)?
-    {
-        return Ok(customer);
-    }
-    let named = fetched
-        .customer_id
-        .as_deref()
-        .or_else(|| purchase.and_then(|purchase| purchase.customer_id.as_deref()));
-    if let Some(customer) = named.and_then(|named| CustomerId::parse(named).ok()) {
-        return Ok(customer.as_str().to_owned());
-    }
-    let bound = match &fetched.provider_customer_id {
-        Some(name) => provider_customers::customer_of(conn, provider, name)?,
-        None => None,
-    };
-    bound.ok_or_else(|| {
-        NotApplied::Later("no customer is bound to this subscription yet".to_owned())
-    })
-}
-
-/// Which plan version the reported prices mean. A subscription keeps the version it was sold as long as its price is of that
-/// tier; an unknown price is never guessed.
-fn plan_of(
-    conn: &mut PgConnection,
-    provider: ProviderName,
-    plans: &Plans,
-    fetched: &ProviderSubscription,
-    stored: Option<&Subscription>,
-) -> Result<PlanRef, NotApplied> {
-    let sold = plan_versions::sold_under(conn, provider, &fetched.price_ids)?;
-    let tier = sold.first().map(|(tier, _)| tier.clone()).ok_or_else(|| {
-        NotApplied::Later(format!(
-            "no plan was ever sold under the prices {:?}",
-            fetched.price_ids
-        ))
-    })?;
-    if sold.iter().any(|(other, _)| *other != tier) {
-        return Err(NotApplied::Later(format!(
-            "the prices {:?} are of several plans",
-            fetched.price_ids
-        )));
-    }
-    let was_sold = |version: i32| sold.iter().any(|(_, candidate)| *candidate == version);
-    let pinned = stored
-        .filter(|stored| stored.plan.tier == tier)
-        .map(|stored| stored.plan.version);
-    let version = pinned
-        .or_else(|| fetched.plan_version.filter(|version| was_sold(*version)))
-        .or_else(|| {
-            plans
-                .of_tier(&tier)
-                .map(|current| current.version)
-                .filter(|version| was_sold(*version))
-        })
-        .or_else(|| sold.first().map(|(_, version)| *version));
-    version
-        .map(|version| PlanRef { tier, version })
-        .ok_or_else(|| NotApplied::Later("the price has no plan version".to_owned()))
-}
-
-fn report(
-    fetched: &ProviderSubscription,
-    status: SubscriptionStatus,
-    plan: PlanRef,
-    stored: Option<&Subscription>,
-    now: DateTime<Utc>,
-) -> Report {
-    let anchor = fetched
-        .anchor
-        .or_else(|| stored.map(|stored| stored.anchor))
-        .or(fetched.current_period_start)
-        .or(fetched.started_at)
-        .unwrap_or(now);
-    Report {
-        status,
-        plan,
-        anchor,
-        current_period_start: fetched.current_period_start,
-        current_period_end: fetched.current_period_end,
-        cancel_at_period_end: fetched.cancel_at_period_end,
-        cancel_at: fetched.cancel_at,
-        ended_at: fetched.ended_at,
-        trial_end: fetched.trial_end,
-        end_with_grace: true,
-    }
 }

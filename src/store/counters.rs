@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::schema::usage_metrics;
-use crate::domain::period::Period;
 
 /// One counter.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -143,8 +142,10 @@ pub struct Drift {
     pub customer_id: String,
     /// Of which feature.
     pub feature: String,
-    /// Which period.
-    pub period: Period,
+    /// First instant of the period; the epoch for a gauge.
+    pub period_start: DateTime<Utc>,
+    /// First instant after the period; `None`: a gauge, or a counter that is missing.
+    pub period_end: Option<DateTime<Utc>>,
     /// Sum of the ledger.
     pub ledger: i64,
     /// What the counter says.
@@ -175,10 +176,8 @@ pub fn drifts(conn: &mut PgConnection) -> QueryResult<Vec<Drift>> {
         .map(|row| Drift {
             customer_id: row.customer_id,
             feature: row.metric_name,
-            period: Period {
-                start: row.period_start,
-                end: row.period_end.unwrap_or(DateTime::<Utc>::MAX_UTC),
-            },
+            period_start: row.period_start,
+            period_end: row.period_end,
             ledger: row.ledger,
             counter: row.counter,
         })

@@ -2,10 +2,13 @@
 
 pub mod metrics;
 
-use std::io;
+use std::{env, io};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const DEFAULT_FILTER: &str = "info,actix_server=warn";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +20,13 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error; standard output belongs to the subcommands that print something. `RUST_LOG` picks
-/// what is logged (default `info`; parts of it that cannot be read are left out). Fails when logging was started before.
+/// what is logged (default: everything from `info` on, less the web server's own start and stop; parts of it that cannot be read are left out). Fails when logging was started before.
 pub fn start_logging(format: LogFormat) -> Result<(), TryInitError> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+    let filter = if env::var_os("RUST_LOG").is_some() {
+        EnvFilter::from_default_env()
+    } else {
+        EnvFilter::new(DEFAULT_FILTER)
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);

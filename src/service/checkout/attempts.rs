@@ -59,8 +59,7 @@ impl Attempts<'_> {
                 }
                 let now = deciding_time(conn, rules.clock.as_ref())?;
                 let subscriptions = subscriptions::of_customer(conn, customer)?;
-                let grace_days = rules.book.plans().grace_days;
-                eligibility::may_buy(&subscriptions, &sold.tier, now, grace_days)?;
+                eligibility::may_buy(&subscriptions, &sold.tier, now)?;
                 if let Some(earlier) = checkout_sessions::under_way(conn, customer, provider)? {
                     return Ok(Begun::Earlier(earlier, now));
                 }

@@ -12,7 +12,6 @@ pub(super) fn may_buy(
     subscriptions: &[Subscription],
     tier: &str,
     now: DateTime<Utc>,
-    grace_days: u32,
 ) -> Result<(), CheckoutError> {
     use SubscriptionStatus as S;
     let (mut same, mut other, mut due) = (false, false, false);
@@ -23,7 +22,7 @@ pub(super) fn may_buy(
         match subscription.status {
             S::Trialing | S::Active => {
                 // One whose known end has passed is over, although the provider's word of it is still to come.
-                let live = subscription.access(now, grace_days) == Access::Live;
+                let live = subscription.access(now) == Access::Live;
                 same |= live && subscription.plan.tier == tier;
                 other |= live && subscription.plan.tier != tier;
             }
@@ -80,7 +79,7 @@ mod tests {
     }
 
     fn verdict(subscriptions: &[Subscription]) -> &'static str {
-        match may_buy(subscriptions, "pro", now(), 7) {
+        match may_buy(subscriptions, "pro", now()) {
             Ok(()) => "may",
             Err(CheckoutError::AlreadySubscribed) => "already-subscribed",
             Err(CheckoutError::UseChangePlan) => "use-change-plan",

@@ -1,0 +1,114 @@
+//! What a fetched subscription means here: whose it is, which plan its prices are, what it reports.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+
+use super::{NotApplied, Purchase};
+use crate::domain::ids::CustomerId;
+use crate::domain::plans::Plans;
+use crate::domain::provider_event::{ProviderName, ProviderSubscription};
+use crate::domain::subscription::{PlanRef, Report, Subscription, SubscriptionStatus};
+use crate::store::subscriptions::Lease;
+use crate::store::{checkout_sessions, plan_versions, provider_customers};
+
+/// Whose subscription it is: whoever it was bound to first, else whoever bought it, else whoever is named in what the
+/// provider kept for us.
+pub(super) fn owner(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    lease: &Lease,
+    fetched: &ProviderSubscription,
+    purchase: Option<&Purchase>,
+) -> Result<String, NotApplied> {
+    if let Some(customer) = &lease.customer {
+        return Ok(customer.clone());
+    }
+    if let Some(purchase) = purchase
+        && let Some((customer, _)) =
+            checkout_sessions::of_session(conn, provider, &purchase.session_id)?
+    {
+        return Ok(customer);
+    }
+    let named = fetched
+        .customer_id
+        .as_deref()
+        .or_else(|| purchase.and_then(|purchase| purchase.customer_id.as_deref()));
+    if let Some(customer) = named.and_then(|named| CustomerId::parse(named).ok()) {
+        return Ok(customer.as_str().to_owned());
+    }
+    let bound = match &fetched.provider_customer_id {
+        Some(name) => provider_customers::customer_of(conn, provider, name)?,
+        None => None,
+    };
+    bound.ok_or_else(|| {
+        NotApplied::Later("no customer is bound to this subscription yet".to_owned())
+    })
+}
+
+/// Which plan version the reported prices mean. A subscription keeps the version it was sold as long as its price is of that
+/// tier; an unknown price is never guessed.
+pub(super) fn plan_of(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    plans: &Plans,
+    fetched: &ProviderSubscription,
+    stored: Option<&Subscription>,
+) -> Result<PlanRef, NotApplied> {
+    let sold = plan_versions::sold_under(conn, provider, &fetched.price_ids)?;
+    let tier = sold.first().map(|(tier, _)| tier.clone()).ok_or_else(|| {
+        NotApplied::Later(format!(
+            "no plan was ever sold under the prices {:?}",
+            fetched.price_ids
+        ))
+    })?;
+    if sold.iter().any(|(other, _)| *other != tier) {
+        return Err(NotApplied::Later(format!(
+            "the prices {:?} are of several plans",
+            fetched.price_ids
+        )));
+    }
+    let was_sold = |version: i32| sold.iter().any(|(_, candidate)| *candidate == version);
+    let pinned = stored
+        .filter(|stored| stored.plan.tier == tier)
+        .map(|stored| stored.plan.version);
+    let version = pinned
+        .or_else(|| fetched.plan_version.filter(|version| was_sold(*version)))
+        .or_else(|| {
+            plans
+                .of_tier(&tier)
+                .map(|current| current.version)
+                .filter(|version| was_sold(*version))
+        })
+        .or_else(|| sold.first().map(|(_, version)| *version));
+    version
+        .map(|version| PlanRef { tier, version })
+        .ok_or_else(|| NotApplied::Later("the price has no plan version".to_owned()))
+}
+
+/// What was fetched, as a report that the subscription's rules take.
+pub(super) fn report(
+    fetched: &ProviderSubscription,
+    status: SubscriptionStatus,
+    plan: PlanRef,
+    stored: Option<&Subscription>,
+    now: DateTime<Utc>,
+) -> Report {
+    let anchor = fetched
+        .anchor
+        .or_else(|| stored.map(|stored| stored.anchor))
+        .or(fetched.current_period_start)
+        .or(fetched.started_at)
+        .unwrap_or(now);
+    Report {
+        status,
+        plan,
+        anchor,
+        current_period_start: fetched.current_period_start,
+        current_period_end: fetched.current_period_end,
+        cancel_at_period_end: fetched.cancel_at_period_end,
+        cancel_at: fetched.cancel_at,
+        ended_at: fetched.ended_at,
+        trial_end: fetched.trial_end,
+        end_with_grace: true,
+    }
+}
