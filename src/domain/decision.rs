@@ -112,6 +112,7 @@ pub struct DecisionGrace {
     #[schema(example = "pro")]
     pub tier: String,
     /// The former plan's limit of the feature; null: unlimited.
+    #[schema(required = true)]
     pub limit: Option<Limit>,
     /// When it ends.
     pub ends_at: DateTime<Utc>,
@@ -176,34 +177,46 @@ pub struct Decision {
     /// The quantity (or, for a static feature, the value) asked for.
     pub requested: i64,
     /// The limit in force; null: unlimited.
+    #[schema(required = true)]
     pub limit: Option<Limit>,
     /// Where the limit came from.
     pub limit_source: LimitSource,
     /// End of the soft zone; null: unlimited, billed as overage, or not counted.
+    #[schema(required = true)]
     pub hard_limit: Option<i64>,
     /// Used, after the effect; null: not counted.
+    #[schema(required = true)]
     pub used: Option<i64>,
     /// Held by live reservations; null: not counted.
+    #[schema(required = true)]
     pub held: Option<i64>,
     /// Left up to the limit; null: unlimited or not counted.
+    #[schema(required = true)]
     pub remaining: Option<i64>,
     /// Used in percent of the limit, rounded down to two decimals; null: no limit, or a limit of 0.
+    #[schema(required = true)]
     pub percent_used: Option<f64>,
     /// 80, 90 or 100 once that much is used.
+    #[schema(required = true)]
     pub warning_level: Option<u8>,
     /// The levels that this very request crossed.
     pub warnings_crossed: Vec<u8>,
     /// Use above the limit that is billed.
+    #[schema(required = true)]
     pub overage: Option<DecisionOverage>,
     /// The plan in force.
     pub plan: DecisionPlan,
     /// The usage period; null: not a metered feature.
+    #[schema(required = true)]
     pub period: Option<Period>,
     /// What a former plan still allows.
+    #[schema(required = true)]
     pub grace: Option<DecisionGrace>,
     /// The lowest tier that would allow it (denied) or has more of it (allowed).
+    #[schema(required = true)]
     pub upgrade: Option<Upgrade>,
     /// The ledger entry of what was recorded; null: nothing was.
+    #[schema(required = true)]
     pub event_id: Option<String>,
     /// When the numbers were true.
     pub as_of: DateTime<Utc>,

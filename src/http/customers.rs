@@ -39,12 +39,16 @@ pub struct Customer {
     /// The caller's own id.
     pub customer_id: String,
     /// For receipts.
+    #[schema(required = true)]
     pub email: Option<String>,
     /// For people.
+    #[schema(required = true)]
     pub name: Option<String>,
     /// ISO 3166-1 alpha-2.
+    #[schema(required = true)]
     pub country: Option<String>,
     /// ISO 4217, lowercase.
+    #[schema(required = true)]
     pub currency: Option<String>,
     /// The caller's own notes.
     #[schema(value_type = Object)]

@@ -69,6 +69,7 @@ pub struct Checks {
     #[schema(example = "ok")]
     pub traffic: &'static str,
     /// The webhooks that wait; null where the database did not tell.
+    #[schema(required = true)]
     pub inbox: Option<InboxCheck>,
 }
 
@@ -79,6 +80,7 @@ pub struct InboxCheck {
     #[schema(example = 0)]
     pub unprocessed: i64,
     /// When the oldest of them came.
+    #[schema(required = true)]
     pub oldest_received_at: Option<DateTime<Utc>>,
     /// Whether the oldest has waited for five minutes: an operator should look at it.
     #[schema(example = false)]

@@ -38,6 +38,7 @@ pub struct ContextPlan {
     #[schema(example = "Free")]
     name: String,
     /// A word to show beside the name.
+    #[schema(required = true)]
     badge: Option<String>,
     /// Version in force.
     #[schema(example = 1)]
@@ -66,7 +67,7 @@ pub struct Locked {
     /// Why.
     reason: Reason,
     /// The lowest tier in which it could be; null: in none.
-    #[schema(example = "pro")]
+    #[schema(required = true, example = "pro")]
     available_in: Option<String>,
 }
 
@@ -94,9 +95,10 @@ pub struct ContextUpgrade {
     #[schema(example = "Pro")]
     name: String,
     /// What to tell the customer; null while there is no occasion.
-    #[schema(example = "Upgrade to Pro for more Attribution runs.")]
+    #[schema(required = true, example = "Upgrade to Pro for more Attribution runs.")]
     call_to_action: Option<String>,
     /// How to buy it; null for somebody who pays already.
+    #[schema(required = true)]
     checkout: Option<Action>,
 }
 
@@ -111,6 +113,7 @@ pub struct PlanContext {
     #[schema(value_type = Object, example = json!({"attribution_runs": 100, "models": 1, "lookback_days": 7, "export": false}))]
     limits: BTreeMap<String, Option<Limit>>,
     /// The subscription that counts; null: there never was one.
+    #[schema(required = true)]
     subscription: Option<SubscriptionView>,
     /// Each counter.
     usage: BTreeMap<String, UsageMetric>,
@@ -119,11 +122,13 @@ pub struct PlanContext {
     /// What cannot be used now.
     locked: Vec<Locked>,
     /// The tier to move to; null: there is no higher one.
+    #[schema(required = true)]
     upgrade: Option<ContextUpgrade>,
     /// How to manage billing; null where there is nothing to manage.
-    #[schema(value_type = Option<Action>)]
+    #[schema(required = true, value_type = Option<Action>)]
     manage_billing: Option<Action>,
     /// What a former plan still allows.
+    #[schema(required = true)]
     grace: Option<GraceView>,
 }
 

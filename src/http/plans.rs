@@ -39,7 +39,7 @@ pub struct PlanView {
     /// The features in full.
     pub features: Vec<FeatureView>,
     /// The tier to propose next.
-    #[schema(example = "scale")]
+    #[schema(required = true, example = "scale")]
     pub upgrade_to: Option<String>,
 }
 
@@ -56,17 +56,19 @@ pub struct FeatureView {
     /// How it is counted.
     pub kind: FeatureKind,
     /// A number, null for unlimited, or on/off.
+    #[schema(required = true)]
     pub limit: Option<Limit>,
     /// `month` for a metered feature: the counter starts anew each usage period.
-    #[schema(example = "month")]
+    #[schema(required = true, example = "month")]
     pub period: Option<&'static str>,
     /// End of the soft zone in percent of the limit.
-    #[schema(example = 110)]
+    #[schema(required = true, example = 110)]
     pub hard_limit_percent: Option<u32>,
     /// End of the soft zone.
-    #[schema(example = 5500)]
+    #[schema(required = true, example = 5500)]
     pub hard_limit: Option<i64>,
     /// What use above the limit costs.
+    #[schema(required = true)]
     pub overage: Option<OverageView>,
 }
 
@@ -81,6 +83,7 @@ pub struct OverageView {
     #[schema(example = "usd")]
     pub currency: String,
     /// Most that is sold above the limit in a period; null: no cap.
+    #[schema(required = true)]
     pub max_quantity: Option<i64>,
 }
 

@@ -42,20 +42,28 @@ pub struct UsageMetric {
     /// Held by live reservations.
     pub held: i64,
     /// The limit in force; null: unlimited.
+    #[schema(required = true)]
     pub limit: Option<i64>,
     /// End of the soft zone; null: unlimited, or billed as overage.
+    #[schema(required = true)]
     pub hard_limit: Option<i64>,
     /// Left up to the limit; null: unlimited.
+    #[schema(required = true)]
     pub remaining: Option<i64>,
     /// Used in percent of the limit, rounded down to two decimals.
+    #[schema(required = true)]
     pub percent_used: Option<f64>,
     /// 80, 90 or 100 once that much is used.
+    #[schema(required = true)]
     pub warning_level: Option<u8>,
     /// Use above the limit that is billed.
+    #[schema(required = true)]
     pub overage: Option<DecisionOverage>,
     /// The usage period; null: a gauge.
+    #[schema(required = true)]
     pub period: Option<Period>,
     /// When the counter starts anew; null: never.
+    #[schema(required = true)]
     pub resets_at: Option<DateTime<Utc>>,
 }
 
@@ -369,11 +377,13 @@ pub struct LedgerEntry {
     /// What it added to the counter.
     quantity: i64,
     /// The caller's id of it.
+    #[schema(required = true)]
     idempotency_key: Option<String>,
     /// `source` of a CloudEvent.
+    #[schema(required = true)]
     source: Option<String>,
     /// The caller's own notes.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required = true, value_type = Option<Object>)]
     properties: Option<Value>,
     /// When it happened.
     occurred_at: DateTime<Utc>,

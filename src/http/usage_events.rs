@@ -91,6 +91,7 @@ pub enum RecordStatus {
 #[schema(example = json!({"id": "run-0001", "status": "recorded"}))]
 pub struct RecordResult {
     /// The event's own id; null where it has none.
+    #[schema(required = true)]
     id: Option<String>,
     /// What became of it.
     status: RecordStatus,

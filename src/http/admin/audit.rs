@@ -30,6 +30,7 @@ pub struct AuditEntry {
     #[schema(example = "subscription.grant")]
     action: String,
     /// To whom.
+    #[schema(required = true)]
     customer_id: Option<String>,
     /// On what.
     target: String,

@@ -45,14 +45,18 @@ pub struct OverrideView {
     /// Of which feature.
     feature: String,
     /// The limit is at least (capped: exactly) this.
+    #[schema(required = true)]
     limit: Option<i64>,
     /// Added to the plan's limit.
+    #[schema(required = true)]
     add: Option<i64>,
     /// On or off.
+    #[schema(required = true)]
     enabled: Option<bool>,
     /// May lower, too.
     cap: bool,
     /// When it ends.
+    #[schema(required = true)]
     expires_at: Option<DateTime<Utc>>,
     /// Why.
     reason: String,

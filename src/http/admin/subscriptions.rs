@@ -51,6 +51,7 @@ pub struct GrantedSubscription {
     /// Paid each month, in minor units.
     unit_amount: i64,
     /// ISO 4217, lowercase.
+    #[schema(required = true)]
     currency: Option<String>,
     /// The subscription.
     #[serde(flatten)]
