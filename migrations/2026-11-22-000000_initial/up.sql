@@ -15,6 +15,8 @@ CREATE TABLE customers (
     period_anchor       TIMESTAMPTZ,
     -- When the anchor above took over: the first period under it cannot begin earlier.
     period_anchored_at  TIMESTAMPTZ,
+    -- When a report was last applied: what the clock did until then stays as it was judged then.
+    period_settled_at   TIMESTAMPTZ,
     created_at          TIMESTAMPTZ NOT NULL,
     updated_at          TIMESTAMPTZ NOT NULL
 );

@@ -31,6 +31,8 @@ pub struct Anchoring {
     pub anchor: Option<DateTime<Utc>>,
     /// When this anchor took over; `None`: it always was.
     pub since: Option<DateTime<Utc>>,
+    /// When a report was last applied: what the clock did until then was judged by what was known then, and stays.
+    pub settled: Option<DateTime<Utc>>,
 }
 
 /// A former plan that still allows something.
@@ -188,7 +190,7 @@ fn anchoring(
     let mut turns: Vec<_> = subscriptions
         .iter()
         .flat_map(|subscription| subscription.turns(plans.grace_days))
-        .filter(|turn| remembered.since.is_none_or(|since| since < *turn) && *turn <= now)
+        .filter(|turn| remembered.settled.is_none_or(|settled| settled < *turn) && *turn <= now)
         .collect();
     turns.sort_unstable();
     let at = |instant, running: Anchoring, since| {
@@ -196,7 +198,11 @@ fn anchoring(
         if anchor == running.anchor {
             running
         } else {
-            Anchoring { anchor, since }
+            Anchoring {
+                anchor,
+                since,
+                ..running
+            }
         }
     };
     let turned = turns

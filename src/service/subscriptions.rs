@@ -95,17 +95,21 @@ pub fn apply_report(
         None => all.push(change.after.clone()),
     }
 
-    let after = Standing::at(now, &all, before.anchoring, plans).map_err(unreadable)?;
-    let anchoring = if after.anchoring.anchor == before.anchoring.anchor {
-        before.anchoring
+    let settled = Anchoring {
+        settled: Some(now),
+        ..before.anchoring
+    };
+    let after = Standing::at(now, &all, settled, plans).map_err(unreadable)?;
+    let anchoring = if after.anchoring.anchor == settled.anchor {
+        settled
     } else {
         // A purchase opens its period where it says, in the period that runs, not when its webhook arrives.
         let bought = change.newly_active && after.anchoring.anchor == Some(change.after.anchor);
         let begins = Some(change.after.anchor)
             .filter(|begins| bought && before.period.start < *begins && *begins <= now);
         Anchoring {
-            anchor: after.anchoring.anchor,
             since: begins.or(Some(now)),
+            ..after.anchoring
         }
     };
     if anchoring != remembered {

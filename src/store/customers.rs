@@ -32,6 +32,8 @@ pub struct CustomerRow {
     pub period_anchor: Option<DateTime<Utc>>,
     /// When that anchor took over.
     pub period_anchored_at: Option<DateTime<Utc>>,
+    /// Until when that is settled.
+    pub period_settled_at: Option<DateTime<Utc>>,
     /// First seen.
     pub created_at: DateTime<Utc>,
     /// Last changed.
@@ -44,6 +46,7 @@ impl CustomerRow {
         Anchoring {
             anchor: self.period_anchor,
             since: self.period_anchored_at,
+            settled: self.period_settled_at,
         }
     }
 }
@@ -137,6 +140,7 @@ pub fn remember_anchoring(
         .set((
             customers::period_anchor.eq(anchoring.anchor),
             customers::period_anchored_at.eq(anchoring.since),
+            customers::period_settled_at.eq(anchoring.settled),
         ))
         .execute(conn)?;
     Ok(())

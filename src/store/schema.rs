@@ -52,6 +52,7 @@ diesel::table! {
         metadata -> Jsonb,
         period_anchor -> Nullable<Timestamptz>,
         period_anchored_at -> Nullable<Timestamptz>,
+        period_settled_at -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
     }

@@ -107,15 +107,25 @@ impl Customer {
                 *other = superseded;
             }
         }
-        self.remembered = before;
+        self.remembered = Anchoring {
+            settled: Some(now),
+            ..before
+        };
         let after = self.standing(now).anchoring;
         if after.anchor != before.anchor {
             self.remembered = Anchoring {
-                anchor: after.anchor,
                 since: Some(now),
+                ..after
             };
         }
     }
+}
+
+fn grace(standing: &Standing) -> Option<(&str, DateTime<Utc>)> {
+    standing
+        .grace
+        .as_ref()
+        .map(|grace| (grace.plan.plan.tier.as_str(), grace.ends_at))
 }
 
 fn rank(tier: &str) -> Option<usize> {
@@ -136,22 +146,23 @@ proptest! {
                 customer.now = (customer.now + TimeDelta::hours(19)).min(next);
                 let standing = customer.standing(customer.now);
                 let (then, now) = (previous.anchoring, standing.anchoring);
-                if then.anchor == now.anchor {
-                    prop_assert_eq!(then, now, "the anchor did not change, but the instant since which it is in force did");
-                } else {
-                    prop_assert!(now.since.is_some_and(|since| since <= customer.now));
-                    prop_assert!(now.since > then.since);
-                    let grace = previous.grace.as_ref().map(|grace| grace.ends_at);
-                    prop_assert!(grace.is_none_or(|end| end <= customer.now), "a new anchor in a grace");
+                if (then.anchor, then.since) != (now.anchor, now.since) {
+                    let since = now.since.unwrap();
+                    prop_assert!(then.since < now.since && since <= customer.now);
+                    let until_then = customer.standing(since - TimeDelta::nanoseconds(1));
+                    prop_assert_ne!(until_then.anchoring.anchor, now.anchor, "no new anchor, but a new instant");
+                    let goes_on = grace(&previous).is_some() && grace(&previous) == grace(&standing);
+                    prop_assert!(then.anchor.is_none() || !goes_on, "a new anchor in a grace");
                 }
                 check(&standing, &previous, &customer)?;
                 previous = standing;
             }
             customer.report(&step);
             let standing = customer.standing(customer.now);
-            let grace_goes_on = previous.grace.is_some() && standing.grace.is_some();
-            if grace_goes_on && previous.anchoring.anchor.is_some() {
-                prop_assert_eq!(standing.anchoring, previous.anchoring, "a second quota in a grace");
+            let kept = grace(&previous).is_some() && grace(&previous) == grace(&standing);
+            if kept && previous.anchoring.anchor.is_some() {
+                let (then, now) = (previous.anchoring, standing.anchoring);
+                prop_assert_eq!((then.anchor, then.since), (now.anchor, now.since), "a second quota in a grace");
             }
             check(&standing, &previous, &customer)?;
             previous = standing;

@@ -7,6 +7,7 @@ use crate::domain::fixtures::{at, day, first, hour, plans, plans_of, subscriptio
 const UNANCHORED: Anchoring = Anchoring {
     anchor: None,
     since: None,
+    settled: None,
 };
 
 #[track_caller]
@@ -27,7 +28,13 @@ fn anchored(anchor: DateTime<Utc>, since: DateTime<Utc>) -> Anchoring {
     Anchoring {
         anchor: Some(anchor),
         since: Some(since),
+        settled: Some(since),
     }
+}
+
+/// The anchor in force, and since when.
+fn turned(standing: &Standing) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+    (standing.anchoring.anchor, standing.anchoring.since)
 }
 
 fn tier(standing: &Standing) -> &str {
@@ -206,7 +213,8 @@ fn the_former_anchors_period_stays_current_during_grace_and_ends_with_it() {
             over.anchoring,
             Anchoring {
                 anchor: None,
-                since: Some(day(12))
+                since: Some(day(12)),
+                settled: Some(day(2)),
             }
         );
         assert_eq!(
@@ -232,8 +240,8 @@ fn no_second_quota_begins_during_a_grace_beside_a_live_subscription() {
         remembered
     );
     assert_eq!(
-        stand_since(day(13), &customer, remembered).anchoring,
-        anchored(day(3), day(12))
+        turned(&stand_since(day(13), &customer, remembered)),
+        (Some(day(3)), Some(day(12)))
     );
 }
 
@@ -254,8 +262,8 @@ fn a_change_of_anchor_with_a_downgrade_waits_for_the_graces_end() {
         remembered
     );
     assert_eq!(
-        stand_since(day(12), &customer, remembered).anchoring,
-        anchored(day(5), day(12))
+        turned(&stand_since(day(12), &customer, remembered)),
+        (Some(day(5)), Some(day(12)))
     );
 }
 
@@ -287,8 +295,8 @@ fn the_instant_at_which_the_clock_turned_the_anchor_does_not_move_later() {
     let customer = [higher, manual("pro"), lowest];
     for now in [day(17), day(19), day(21), day(29)] {
         assert_eq!(
-            stand_since(now, &customer, anchored(day(0), day(0))).anchoring,
-            anchored(day(3), day(17))
+            turned(&stand_since(now, &customer, anchored(day(0), day(0)))),
+            (Some(day(3)), Some(day(17)))
         );
     }
 }
