@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::extract::parse;
+use super::extract::{parse, parse_envelope, refuse_array};
 use super::problem::{Problem, ProblemKind};
 use crate::domain::ids::{CustomerId, IdempotencyKey};
 use crate::domain::quantity::Quantity;
@@ -71,7 +72,7 @@ pub struct CloudEvent {
 pub struct RecordRequest {
     /// The events.
     #[schema(value_type = Vec<UsageEvent>, min_items = 1, max_items = 1000)]
-    events: Vec<Value>,
+    events: Vec<Box<RawValue>>,
 }
 
 /// What became of an event.
@@ -117,7 +118,8 @@ pub struct Understood {
 pub fn read(media_type: &str, body: &[u8]) -> Result<Vec<Understood>, Problem> {
     let (pointer, events) = match media_type {
         "application/json" => {
-            let request: RecordRequest = parse(body)?;
+            refuse_array(body)?;
+            let request: RecordRequest = parse_envelope(body)?;
             let events = request
                 .events
                 .iter()
@@ -126,11 +128,11 @@ pub fn read(media_type: &str, body: &[u8]) -> Result<Vec<Understood>, Problem> {
             ("/events", events)
         }
         "application/cloudevents+json" => {
-            let event: Value = parse(body)?;
+            let event: Box<RawValue> = parse_envelope(body)?;
             ("", vec![understand(&event, cloud_event)])
         }
         "application/cloudevents-batch+json" => {
-            let events: Vec<Value> = parse(body)?;
+            let events: Vec<Box<RawValue>> = parse_envelope(body)?;
             (
                 "",
                 events
@@ -194,29 +196,39 @@ pub async fn record(context: &Context, events: Vec<Understood>) -> Result<Record
     Ok(RecordResponse { results })
 }
 
-fn understand(event: &Value, read: impl Fn(&Value) -> Result<Record, String>) -> Understood {
-    let id = event.get("id").and_then(Value::as_str).map(str::to_owned);
-    let event = if event.is_object() {
-        read(event)
-    } else {
-        Err("must be an object".to_owned())
-    };
-    Understood { id, event }
+/// Only what tells the event from the others.
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+}
+
+fn understand(event: &RawValue, read: impl Fn(&RawValue) -> Result<Record, String>) -> Understood {
+    let event_text = event.get();
+    let named: Result<Named, _> = serde_json::from_str(event_text);
+    let is_object = event_text.starts_with('{');
+    Understood {
+        id: named.ok().filter(|_| is_object).map(|named| named.id),
+        event: if is_object {
+            read(event)
+        } else {
+            Err("must be an object".to_owned())
+        },
+    }
 }
 
 /// Reads one event; a fault is named with its place inside the event.
-fn typed<T: serde::de::DeserializeOwned>(event: &Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(event).map_err(|error| {
-        let place = error.path().to_string();
-        if place == "." {
-            error.into_inner().to_string()
-        } else {
-            format!("{place}: {}", error.inner())
+fn typed<T: serde::de::DeserializeOwned>(event: &RawValue) -> Result<T, String> {
+    parse(event.get().as_bytes()).map_err(|problem| {
+        let document = problem.document();
+        match document.errors.first() {
+            Some(fault) if fault.pointer.is_empty() => fault.detail.clone(),
+            Some(fault) => format!("{}: {}", fault.pointer, fault.detail),
+            None => document.detail.clone().into_owned(),
         }
     })
 }
 
-fn usage_event(event: &Value) -> Result<Record, String> {
+fn usage_event(event: &RawValue) -> Result<Record, String> {
     let event: UsageEvent = typed(event)?;
     Ok(Record {
         id: event.id,
@@ -229,18 +241,18 @@ fn usage_event(event: &Value) -> Result<Record, String> {
     })
 }
 
-fn cloud_event(event: &Value) -> Result<Record, String> {
+fn cloud_event(event: &RawValue) -> Result<Record, String> {
     let event: CloudEvent = typed(event)?;
     if event.specversion != "1.0" {
-        return Err("specversion: must be \"1.0\"".to_owned());
+        return Err("/specversion: must be \"1.0\"".to_owned());
     }
     if !(1..=SOURCE_MAX).contains(&event.source.chars().count()) {
-        return Err(format!("source: must be 1 to {SOURCE_MAX} characters"));
+        return Err(format!("/source: must be 1 to {SOURCE_MAX} characters"));
     }
     let mut data = event.data.unwrap_or_default();
     let quantity: Quantity = match data.remove("quantity") {
         Some(quantity) => {
-            serde_json::from_value(quantity).map_err(|error| format!("data.quantity: {error}"))?
+            serde_json::from_value(quantity).map_err(|error| format!("/data/quantity: {error}"))?
         }
         None => Quantity::default(),
     };

@@ -36,14 +36,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 return Err(unsupported("Only `application/json` is taken here."));
             }
             let body = read_body(&request, &mut payload, BODY_LIMIT).await?;
-            // Serde would also read a struct from an array, by position.
-            if body.trim_ascii_start().starts_with(b"[") {
-                parse::<IgnoredAny>(&body)?;
-                return Err(Problem::validation(
-                    "",
-                    "invalid type: sequence, expected an object",
-                ));
-            }
+            refuse_array(&body)?;
             parse(&body).map(Self)
         })
     }
@@ -111,17 +104,21 @@ pub async fn read_body(
     })
 }
 
+/// 422 for a JSON array where an object is taken: serde would also read a struct from an array, by position.
+pub fn refuse_array(body: &[u8]) -> Result<(), Problem> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        parse::<IgnoredAny>(body)?;
+        return Err(Problem::validation(
+            "",
+            "invalid type: sequence, expected an object",
+        ));
+    }
+    Ok(())
+}
+
 /// Reads one JSON document. 400 where it is not well-formed, 422 with a pointer where it is not what `T` takes.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let text = std::str::from_utf8(body).map_err(|error| {
-        malformed(format!(
-            "The body is not UTF-8 from byte {} on.",
-            error.valid_up_to()
-        ))
-    })?;
-    if text.trim_ascii().is_empty() {
-        return Err(malformed("The body is empty."));
-    }
+    let text = text_of(body)?;
     // The escape is the only way to write U+0000 in JSON, and it is hardly ever there.
     if text.contains("\\u0000")
         && let Ok(value) = serde_json::from_str::<Value>(text)
@@ -132,6 +129,29 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             "the character U+0000 cannot be stored",
         ));
     }
+    read(text)
+}
+
+/// The same for a document whose items are raw and are read one by one with [`parse`]: what cannot be stored is the fault
+/// of its item alone.
+pub fn parse_envelope<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    read(text_of(body)?)
+}
+
+fn text_of(body: &[u8]) -> Result<&str, Problem> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        malformed(format!(
+            "The body is not UTF-8 from byte {} on.",
+            error.valid_up_to()
+        ))
+    })?;
+    if text.trim_ascii().is_empty() {
+        return Err(malformed("The body is empty."));
+    }
+    Ok(text)
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         // Serde stops at the first fault and calls some faults of the data syntax (a number where an enum should be,
