@@ -14,12 +14,11 @@ pub fn note(
     reason: Reason,
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
-    let hour = now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now);
     diesel::insert_into(denials::table)
         .values((
             denials::customer_id.eq(customer),
             denials::feature.eq(feature),
-            denials::hour.eq(hour),
+            denials::hour.eq(hour_of(now)),
             denials::reason.eq(reason.as_str()),
         ))
         .on_conflict_do_nothing()
@@ -27,7 +26,7 @@ pub fn note(
     Ok(())
 }
 
-/// The features that the customer was denied since an instant.
+/// The features that the customer was denied since an instant, or earlier in that instant's hour: nothing finer is noted.
 pub fn features_since(
     conn: &mut PgConnection,
     customer: &str,
@@ -35,8 +34,14 @@ pub fn features_since(
 ) -> QueryResult<Vec<String>> {
     denials::table
         .filter(denials::customer_id.eq(customer))
-        .filter(denials::hour.ge(since))
+        .filter(denials::hour.ge(hour_of(since)))
         .select(denials::feature)
         .distinct()
         .load(conn)
+}
+
+fn hour_of(instant: DateTime<Utc>) -> DateTime<Utc> {
+    instant
+        .duration_trunc(TimeDelta::hours(1))
+        .unwrap_or(instant)
 }
