@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::extract::pointer;
 use crate::service::authentication::AuthenticationError;
 use crate::store::pool::StoreError;
 
@@ -254,7 +255,7 @@ impl Problem {
 
     /// 422: the body is well-formed, but what `pointer` names is not acceptable.
     pub fn validation(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        let pointer = pointer.into();
+        let pointer = pointer::shown(pointer.into());
         let place = if pointer.is_empty() {
             "its root"
         } else {
@@ -269,11 +270,12 @@ impl Problem {
 
     /// 400: the query parameter or header `name` cannot be understood.
     pub fn malformed_parameter(name: &str, detail: impl Into<String>) -> Self {
-        Self::new(
-            ProblemKind::MalformedRequest,
-            format!("The parameter `{name}` cannot be understood."),
-        )
-        .with_error(super::extract::pointer::member("", name), detail)
+        let pointer = pointer::shown(pointer::member("", name));
+        let what = match pointer.strip_prefix('/') {
+            Some(_) => format!("The parameter `{name}` cannot be understood."),
+            None => "A parameter cannot be understood.".to_owned(),
+        };
+        Self::new(ProblemKind::MalformedRequest, what).with_error(pointer, detail)
     }
 
     /// 500. The cause is logged here, once, and never shown.
@@ -296,7 +298,7 @@ impl Problem {
     #[must_use]
     pub fn with_error(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         self.document.errors.push(FieldError {
-            pointer: pointer.into(),
+            pointer: pointer::shown(pointer.into()),
             detail: detail.into(),
         });
         self

@@ -8,6 +8,20 @@ pub fn member(parent: &str, name: &str) -> String {
     format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
+/// Longest pointer that is shown, in characters: names come from the caller, and an answer must not repeat a whole body.
+const SHOWN_MAX: usize = 300;
+
+/// The pointer itself, or where it is too long to be shown, the nearest place above it that is not.
+pub fn shown(pointer: String) -> String {
+    match pointer.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => pointer
+            .get(..end)
+            .and_then(|start| start.rsplit_once('/'))
+            .map_or_else(String::new, |(above, _)| above.to_owned()),
+        None => pointer,
+    }
+}
+
 /// Where serde stopped. Its path ends at the object for a missing or repeated member, which only the message names.
 pub(super) fn of_error(path: &serde_path_to_error::Path, message: &str) -> String {
     let place = path
