@@ -8,11 +8,15 @@
     clippy::panic
 )]
 
+mod admin;
 mod architecture;
+mod authorization;
+mod bad_input;
 mod billing;
 mod binary;
 mod checkout;
 mod checkout_trouble;
+mod customers;
 mod embedded_cluster;
 mod entitlements;
 mod fake_stripe;
@@ -20,5 +24,9 @@ mod generated;
 mod jobs;
 mod lifecycle;
 mod operations;
+mod plan_context;
+mod plans;
 mod stripe_provider;
 mod support;
+mod usage;
+mod webhooks;

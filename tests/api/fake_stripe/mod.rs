@@ -27,7 +27,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
-pub(crate) use events::Delivery;
+pub(crate) use events::{Delivery, sign};
 pub(crate) use faults::{Endpoint, Fault};
 pub(crate) use objects::FakePrice;
 pub(crate) use state::Recorded;

@@ -4,5 +4,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod raw;
 pub(crate) mod scratch;
 pub(crate) mod shop;
+pub(crate) mod steps;

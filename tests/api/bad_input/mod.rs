@@ -1,0 +1,4 @@
+//! What the service refuses, and that nothing breaks it.
+
+mod refusals;
+mod requests;
