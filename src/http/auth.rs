@@ -1,9 +1,12 @@
 //! The caller of a request: `actor: Actor` among a handler's arguments demands a good credential.
 
-use actix_web::dev::Payload;
+use std::future::{Ready, ready};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{FromRequest, HttpRequest, web};
-use futures_util::future::LocalBoxFuture;
+use actix_web::middleware::Next;
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 
 use super::problem::{Problem, ProblemKind};
 use crate::domain::actor::Actor;
@@ -11,27 +14,50 @@ use crate::domain::ids::CustomerId;
 use crate::domain::permission::Permission;
 use crate::service::authentication::Authenticator;
 
+/// Judges the credential of a request that has one, before anything of its body is read. Wrap the application in
+/// `from_fn(identify)`; a route that asks for no [`Actor`] takes no notice.
+pub async fn identify<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    if request.headers().contains_key(AUTHORIZATION) {
+        let identity = Identity(authenticate(request.request()).await);
+        request.extensions_mut().insert(identity);
+    }
+    next.call(request).await
+}
+
+/// Who makes the request, or why that is not known.
+struct Identity(Result<Actor, Problem>);
+
+async fn authenticate(request: &HttpRequest) -> Result<Actor, Problem> {
+    let authenticator = request
+        .app_data::<web::Data<Authenticator>>()
+        .ok_or_else(|| Problem::internal("the application has no Authenticator"))?;
+    let actor = authenticator.authenticate(bearer(request)?).await?;
+    tracing::Span::current().record("actor", actor.label());
+    Ok(actor)
+}
+
 impl FromRequest for Actor {
     type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+    type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        Box::pin(async move {
-            let authenticator = request
-                .app_data::<web::Data<Authenticator>>()
-                .ok_or_else(|| Problem::internal("the application has no Authenticator"))?;
-            let actor = authenticator.authenticate(bearer(&request)?).await?;
-            tracing::Span::current().record("actor", actor.label());
-            Ok(actor)
+        let identity = request.extensions();
+        ready(match identity.get::<Identity>() {
+            Some(Identity(known)) => known.clone(),
+            None => Err(missing()),
         })
     }
 }
 
+fn missing() -> Problem {
+    ProblemKind::Unauthorized.with_detail("Send `Authorization: Bearer <key>`, once.")
+}
+
 /// The credential of the `Authorization` header.
 fn bearer(request: &HttpRequest) -> Result<&str, Problem> {
-    let missing =
-        || ProblemKind::Unauthorized.with_detail("Send `Authorization: Bearer <key>`, once.");
     let mut values = request.headers().get_all(AUTHORIZATION);
     let value = values.next().ok_or_else(missing)?;
     if values.next().is_some() {
@@ -148,7 +174,7 @@ mod tests {
             })
             .app_data(web::Data::new(authenticator))
             .to_http_request();
-        Actor::extract(&request)
+        authenticate(&request)
             .await
             .map_err(|problem| problem.document().status)
     }

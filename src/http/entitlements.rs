@@ -2,11 +2,12 @@
 
 use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::decisions::answer;
-use super::extract::{Json, Query, idempotency_key, parse};
+use super::extract::{Envelope, Json, Query, idempotency_key, parse, refuse_array};
 use super::problem::{Problem, ProblemDocument};
 use super::responses::{
     AuthErrors, BodyErrors, CustomerErrors, DatabaseErrors, DenialErrors, QueryErrors,
@@ -106,7 +107,7 @@ pub(crate) async fn check(
 pub struct BatchRequest {
     /// 1 to 100 checks, for one or several customers.
     #[schema(value_type = Vec<CheckRequest>, min_items = 1, max_items = 100)]
-    checks: Vec<Value>,
+    checks: Vec<Box<RawValue>>,
 }
 
 /// The answer to one check of a batch.
@@ -153,7 +154,7 @@ pub(crate) async fn check_batch(
     actor: Actor,
     context: web::Data<Context>,
     metrics: web::Data<Metrics>,
-    body: Json<BatchRequest>,
+    body: Envelope<BatchRequest>,
 ) -> Result<HttpResponse, Problem> {
     actor.require(Permission::CheckEntitlements)?;
     let checks = body.0.checks;
@@ -206,12 +207,9 @@ pub(crate) async fn check_batch(
     }))
 }
 
-fn understand(actor: &Actor, item: &Value) -> Result<(CustomerId, Question), Problem> {
-    let bytes = serde_json::to_vec(item).map_err(Problem::internal)?;
-    if !item.is_object() {
-        return Err(Problem::validation("", "must be an object"));
-    }
-    let request: CheckRequest = parse(&bytes)?;
+fn understand(actor: &Actor, item: &RawValue) -> Result<(CustomerId, Question), Problem> {
+    refuse_array(item.get().as_bytes())?;
+    let request: CheckRequest = parse(item.get().as_bytes())?;
     let customer = actor.customer_of_body(request.customer_id.clone())?;
     Ok((customer, request.question()))
 }

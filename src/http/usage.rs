@@ -231,7 +231,7 @@ pub struct HistoryQuery {
     /// First instant; the start of the current usage period by default.
     #[serde(default, deserialize_with = "instant")]
     from: Option<DateTime<Utc>>,
-    /// First instant after; now by default.
+    /// First instant after; the end of the current usage period by default.
     #[serde(default, deserialize_with = "instant")]
     to: Option<DateTime<Utc>>,
 }
@@ -300,7 +300,7 @@ pub(crate) async fn usage_history(
     let granularity = granularity.unwrap_or(Granularity::Day);
     let (from, to) = (
         from.unwrap_or(snapshot.standing.period.start),
-        to.unwrap_or(snapshot.now),
+        to.unwrap_or(snapshot.standing.period.end),
     );
     if from >= to {
         return Err(Problem::malformed_parameter("from", "must lie before `to`"));

@@ -10,6 +10,7 @@ use actix_web::{App, HttpServer, web};
 use utoipa_actix_web::AppExt;
 
 use super::{Application, StartError};
+use crate::http::auth::identify;
 use crate::http::cors::cors;
 use crate::http::fallback::{KnownRoutes, fallback};
 use crate::http::request_id::track;
@@ -75,6 +76,7 @@ impl Application {
                 .configure(http::configure)
                 .default_service(web::to(fallback))
                 .into_app()
+                .wrap(from_fn(identify))
                 .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
                 .wrap(from_fn(track))
         })

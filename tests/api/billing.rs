@@ -9,6 +9,7 @@ use actix_web::{App, web};
 use plangate::domain::api_key::KeyMode;
 use plangate::domain::ids::CustomerId;
 use plangate::domain::permission::TokenPermission;
+use plangate::http::auth::identify;
 use plangate::http::{configure, request_id};
 use plangate::service::api_keys::ApiKeys;
 use plangate::service::authentication::Authenticator;
@@ -53,7 +54,7 @@ async fn send(shop: &Shop, credential: &str, request: TestRequest) -> (u16, Valu
         .app_data(web::Data::new(shop.context.clone()))
         .configure(configure)
         .split_for_parts();
-    let app = init_service(app.wrap(from_fn(request_id::track))).await;
+    let app = init_service(app.wrap(from_fn(identify)).wrap(from_fn(request_id::track))).await;
     let request = request.insert_header((AUTHORIZATION, format!("Bearer {credential}")));
     let response = call_service(&app, request.to_request()).await;
     let status = response.status().as_u16();

@@ -198,6 +198,20 @@ async fn a_batch_answers_each_check_by_itself() {
     assert_eq!(results[5]["error"]["status"], 422);
     assert_eq!(results[6]["allowed"], true);
 
+    // What cannot be stored is the fault of its check alone.
+    let with_nul = r#"{"checks": [{"customer_id": "a", "feature": "\u0000"}, {"customer_id": "a", "feature": "models"}]}"#;
+    let answer = app
+        .post("/entitlements/check/batch")
+        .body("application/json", with_nul)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        answer["results"][0]["error"]["errors"][0]["pointer"],
+        "/feature"
+    );
+    assert_eq!(answer["results"][1]["allowed"], true);
+
     let one = json!({"customer_id": "a", "feature": RUNS});
     for checks in [vec![], vec![one; 101]] {
         let refused = app

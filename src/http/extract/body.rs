@@ -29,17 +29,33 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        let mut payload = payload.take();
-        Box::pin(async move {
-            if media_type(&request)?.essence_str() != mime::APPLICATION_JSON.essence_str() {
-                return Err(unsupported("Only `application/json` is taken here."));
-            }
-            let body = read_body(&request, &mut payload, BODY_LIMIT).await?;
-            refuse_array(&body)?;
-            parse(&body).map(Self)
-        })
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move { parse(&json_object(&request, payload).await?).map(Self) })
     }
+}
+
+/// A JSON object whose items are raw, to be read one by one with [`parse`]: what is wrong with one is its fault alone.
+#[derive(Clone, Debug)]
+pub struct Envelope<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Envelope<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move { parse_envelope(&json_object(&request, payload).await?).map(Self) })
+    }
+}
+
+/// The bytes of a body that is declared as JSON and is not an array.
+async fn json_object(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Problem> {
+    if media_type(request)?.essence_str() != mime::APPLICATION_JSON.essence_str() {
+        return Err(unsupported("Only `application/json` is taken here."));
+    }
+    let body = read_body(request, &mut payload, BODY_LIMIT).await?;
+    refuse_array(&body)?;
+    Ok(body)
 }
 
 /// The declared media type. 415 when there is none, it cannot be read, or its charset is not UTF-8.

@@ -7,7 +7,9 @@ mod path;
 pub mod pointer;
 mod query;
 
-pub use body::{BODY_LIMIT, Json, media_type, parse, parse_envelope, read_body, refuse_array};
+pub use body::{
+    BODY_LIMIT, Envelope, Json, media_type, parse, parse_envelope, read_body, refuse_array,
+};
 pub use idempotency::idempotency_key;
 pub use page::{Cursor, Listing, PageLimit, PageQuery};
 pub use path::Path;
