@@ -24,8 +24,6 @@ pub struct StripeConfig {
     pub api_base: Url,
     /// By tier.
     pub prices: BTreeMap<String, PriceIds>,
-    /// Whether the key moves real money; events of the other mode are not for this deployment.
-    pub livemode: bool,
 }
 
 /// The ids of one tier's prices at the provider.
@@ -76,7 +74,6 @@ pub(super) fn read(
     }
     let secret_key = secret_key?;
     Some(StripeConfig {
-        livemode: is_live(&secret_key),
         secret_key: secret_key.into(),
         publishable_key,
         webhook_secrets,

@@ -18,4 +18,5 @@ pub mod quantity;
 pub mod standing;
 pub mod subscription;
 pub mod terms;
+pub mod timestamp;
 pub mod usage;

@@ -75,28 +75,28 @@ impl From<CustomerRow> for Customer {
 }
 
 /// A customer's profile. A field that is left out stays as it is; null clears it.
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"email": "billing@acme.example", "name": "Acme Ltd", "country": "GB", "currency": "usd"}))]
 pub struct CustomerRequest {
     /// For receipts.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 320)]
     email: Option<Option<String>>,
     /// For people.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 320)]
     name: Option<Option<String>>,
     /// ISO 3166-1 alpha-2.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, min_length = 2, max_length = 2)]
     country: Option<Option<String>>,
     /// ISO 4217.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     currency: Option<Option<Currency>>,
     /// The caller's own notes: a JSON object of up to 16 KiB.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Object>)]
     metadata: Option<Option<Map<String, Value>>>,
 }

@@ -29,7 +29,7 @@ const BATCH_MAX: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Consistency {
-    /// Up to a second old; `as_of` says how old.
+    /// May be up to a second old; `as_of` says how old. At present every answer is read anew.
     Default,
     /// Read from the database for this request.
     Strong,
@@ -51,7 +51,7 @@ pub struct CheckRequest {
     quantity: Quantity,
     /// Needed for, and only for, a static feature: the value that is asked for.
     value: Option<Level>,
-    /// How fresh the numbers must be. Every answer is read from the database at present, which is what `strong` asks for.
+    /// How fresh the numbers must be.
     #[allow(
         dead_code,
         reason = "each answer is already as fresh as the strongest demand"

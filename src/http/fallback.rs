@@ -32,6 +32,9 @@ impl KnownRoutes {
             .filter(|(_, template)| template.is_match(path))
             .map(|(method, _)| method.as_str())
             .collect();
+        if methods.contains(&Method::GET.as_str()) {
+            methods.push(Method::HEAD.as_str());
+        }
         methods.sort_unstable();
         methods.dedup();
         (!methods.is_empty()).then(|| methods.join(", "))

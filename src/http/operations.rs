@@ -20,6 +20,9 @@ const LATE_AFTER: TimeDelta = TimeDelta::minutes(5);
 
 /// How long figures from the database may hold up a scrape, which has figures of its own to tell.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How long readiness waits for the database: longer than the pool takes to find out that it is away, shorter than those who
+/// ask wait. No answer by then means that it is busy.
+const READINESS_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// Whether this process wants traffic. Shared by every worker.
 #[derive(Debug, Default)]
@@ -163,7 +166,7 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
     }
     let now = context.clock().now();
     let known = readiness.clone();
-    let answer = pool::run(&context.pool, move |conn| {
+    let asked = pool::run(&context.pool, move |conn| {
         // Asked always: that it is answered shows that the database is there.
         let backlog = inbox::backlog(conn)?;
         if !known.migrated.load(Ordering::Relaxed) {
@@ -172,8 +175,10 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
             known.migrated.store(!pending, Ordering::Relaxed);
         }
         Ok::<_, StoreError>((backlog, known.migrated.load(Ordering::Relaxed)))
-    })
-    .await;
+    });
+    let answer = tokio::time::timeout(READINESS_PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Busy("no answer in time".to_owned())));
     let (database, migrations, backlog) = match answer {
         Ok((backlog, true)) => ("ok", "ok", Some(backlog)),
         Ok((backlog, false)) => {

@@ -85,6 +85,16 @@ pub struct Action {
     body: Value,
 }
 
+/// A request without a body for the frontend to send.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Link {
+    /// HTTP method.
+    #[schema(example = "POST")]
+    method: &'static str,
+    /// Path.
+    href: &'static str,
+}
+
 /// The tier to move to.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ContextUpgrade {
@@ -125,8 +135,8 @@ pub struct PlanContext {
     #[schema(required = true)]
     upgrade: Option<ContextUpgrade>,
     /// How to manage billing; null where there is nothing to manage.
-    #[schema(required = true, value_type = Option<Action>)]
-    manage_billing: Option<Action>,
+    #[schema(required = true)]
+    manage_billing: Option<Link>,
     /// What a former plan still allows.
     #[schema(required = true)]
     grace: Option<GraceView>,
@@ -209,13 +219,28 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
             .access_ends_at
             .is_some_and(|end| snapshot.now < end)
     });
+    let missing = |feature: &String| {
+        locked
+            .iter()
+            .any(|locked| locked.feature == *feature && locked.reason == Reason::FeatureNotInPlan)
+    };
     let occasion = warnings
         .iter()
         .map(|warning| &warning.feature)
         .chain(denied)
         .chain(locked.iter().map(|locked| &locked.feature))
         .next()
-        .map(|feature| name(feature));
+        .map(|feature| {
+            format!(
+                "{} {}",
+                if missing(feature) {
+                    "to get"
+                } else {
+                    "for more"
+                },
+                name(feature)
+            )
+        });
     PlanContext {
         customer_id: snapshot.customer_id.clone(),
         plan: ContextPlan {
@@ -251,7 +276,7 @@ fn upgrade(snapshot: &Snapshot, occasion: Option<String>, ends: bool) -> Option<
     let tier = snapshot.standing.plan.plan.upgrade_to.as_ref()?;
     let plan = &snapshot.plans.of_tier(tier)?.plan;
     let call_to_action = match occasion {
-        Some(feature) => Some(format!("Upgrade to {} for more {feature}.", plan.name)),
+        Some(reason) => Some(format!("Upgrade to {} {reason}.", plan.name)),
         None if ends => Some(format!(
             "Your subscription ends soon. Stay with us on {}.",
             plan.name

@@ -92,19 +92,15 @@ problem_kinds! {
     AlreadySubscribed = CONFLICT "already-subscribed" "Already subscribed"
         "The customer is already on the plan of this checkout.";
     UseChangePlan = CONFLICT "use-change-plan" "Use change-plan"
-        "The customer has a live subscription on another plan: change it with `/billing/change-plan`, no checkout needed.";
+        "The customer has a live subscription on another plan: change that one at the provider, no checkout needed.";
     PaymentDue = CONFLICT "payment-due" "Payment due"
-        "A subscription exists whose payment is outstanding or paused. Settle it in the portal that `portal` leads to.";
+        "A subscription exists whose payment is outstanding or paused. It has to be settled at the provider; `portal` is the path of the billing portal where this version has one.";
     CheckoutInProgress = CONFLICT "checkout-in-progress" "Checkout in progress"
         "A checkout for another plan is being opened for this customer at the same time. Finish that one or try again.";
-    NoProviderCustomer = CONFLICT "no-provider-customer" "No provider customer"
-        "The customer never paid through this provider, so there is nothing to manage there.";
     ProviderNotConfigured = CONFLICT "provider-not-configured" "Provider not configured"
         "This installation has no credentials or no price for the payment provider that the request needs.";
     BelowZero = CONFLICT "below-zero" "Below zero"
         "The counter holds less than what was to be taken away.";
-    ReservationExpired = CONFLICT "reservation-expired" "Reservation expired"
-        "The reservation ran out before it was committed, and its quantity does not fit any more.";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload-too-large" "Payload too large"
         "The body is larger than the route takes: 256 KiB, or 1 MiB for webhooks.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type"

@@ -6,7 +6,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
-use actix_web::http::{StatusCode, Uri};
+use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 use tracing::Instrument;
@@ -32,7 +32,7 @@ pub struct RequestId(pub String);
 /// Wrap the application in `from_fn(track)`, outside of every other middleware. Counts into `web::Data<Metrics>` where the
 /// application has one.
 pub async fn track(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
@@ -51,6 +51,10 @@ pub async fn track(
         id,
     };
     request.extensions_mut().insert(RequestId(call.id.clone()));
+    if request.method() == Method::HEAD {
+        // Every GET answers HEAD, too; the server leaves the body out.
+        request.head_mut().method = Method::GET;
+    }
     let span = tracing::info_span!(
         "request",
         request_id = %call.id,
@@ -361,8 +365,8 @@ mod tests {
     #[actix_web::test]
     async fn a_method_without_route_names_those_there_are() {
         for (method, path, allow) in [
-            (Method::PUT, "/things/1", "DELETE, GET"),
-            (Method::POST, "/problems", "GET"),
+            (Method::PUT, "/things/1", "DELETE, GET, HEAD"),
+            (Method::POST, "/problems", "GET, HEAD"),
             (Method::POST, "/own-405", "GET"),
         ] {
             let answer = answer(get(path).method(method)).await;

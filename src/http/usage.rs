@@ -1,7 +1,7 @@
 //! Usage: what was used, and recording what was used elsewhere.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -19,6 +19,7 @@ use crate::domain::event_id::EventId;
 use crate::domain::ids::CustomerId;
 use crate::domain::period::Period;
 use crate::domain::permission::Permission;
+use crate::domain::timestamp::Timestamp;
 use crate::meter::{self, MeterError, Snapshot};
 use crate::service::context::Context;
 use crate::store::ledger::{self, Shown};
@@ -203,16 +204,14 @@ fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime
     let Some(text) = Option::<String>::deserialize(deserializer)? else {
         return Ok(None);
     };
-    let date = || {
-        text.parse::<NaiveDate>()
-            .map(|date| date.and_time(NaiveTime::MIN).and_utc())
+    let midnight = if text.len() == 10 {
+        format!("{text}T00:00:00Z")
+    } else {
+        text
     };
-    match DateTime::parse_from_rfc3339(&text) {
-        Ok(instant) => Ok(Some(instant.to_utc())),
-        Err(_) => date()
-            .map(Some)
-            .map_err(|_| serde::de::Error::custom("must be an RFC 3339 time or a date")),
-    }
+    Timestamp::parse(&midnight)
+        .map(|instant| Some(instant.get()))
+        .map_err(|rule| serde::de::Error::custom(format!("{rule}, or a date")))
 }
 
 /// Which usage to sum up.

@@ -1,6 +1,5 @@
 //! Reported usage: our own events and CloudEvents, each understood by itself.
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -10,6 +9,7 @@ use super::extract::{parse, parse_envelope, refuse_array};
 use super::problem::{Problem, ProblemKind};
 use crate::domain::ids::{CustomerId, IdempotencyKey};
 use crate::domain::quantity::Quantity;
+use crate::domain::timestamp::Timestamp;
 use crate::meter::{Record, Recorded};
 use crate::service::context::Context;
 
@@ -35,7 +35,7 @@ pub struct UsageEvent {
     /// Units.
     quantity: Quantity,
     /// When it happened; now by default.
-    occurred_at: Option<DateTime<Utc>>,
+    occurred_at: Option<Timestamp>,
     /// Notes that are kept with the ledger entry.
     properties: Option<Map<String, Value>>,
 }
@@ -60,7 +60,7 @@ pub struct CloudEvent {
     #[schema(value_type = String)]
     subject: CustomerId,
     /// When it happened; now by default.
-    time: Option<DateTime<Utc>>,
+    time: Option<Timestamp>,
     /// `quantity` (1 where it is missing); the rest is kept with the ledger entry.
     #[schema(value_type = Option<Object>)]
     data: Option<Map<String, Value>>,
@@ -236,7 +236,7 @@ fn usage_event(event: &RawValue) -> Result<Record, String> {
         customer: event.customer_id,
         feature: event.feature,
         quantity: event.quantity.get(),
-        occurred_at: event.occurred_at,
+        occurred_at: event.occurred_at.map(Timestamp::get),
         properties: event.properties.map(Value::Object),
     })
 }
@@ -262,7 +262,7 @@ fn cloud_event(event: &RawValue) -> Result<Record, String> {
         customer: event.subject,
         feature: event.kind,
         quantity: quantity.get(),
-        occurred_at: event.time,
+        occurred_at: event.time.map(Timestamp::get),
         properties: Some(data)
             .filter(|data| !data.is_empty())
             .map(Value::Object),

@@ -95,8 +95,8 @@ pub struct Settled {
 /// Why a command was not carried out. Nothing was recorded, except for [`MeterError::Store`], whose outcome may be unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum MeterError {
-    /// No plan ever had such a feature.
-    #[error("no plan has a feature \"{0}\"")]
+    /// No plan ever had such a feature. The message leaves out a key that is longer than any.
+    #[error("no plan has a feature{}", shown_key(.0))]
     UnknownFeature(String),
     /// The customer was never seen, and unknown customers are rejected.
     #[error("the customer is not known")]
@@ -131,6 +131,17 @@ pub enum MeterError {
 impl From<diesel::result::Error> for MeterError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+/// Longest feature key that a catalogue can have, in bytes.
+const KEY_MAX: usize = 64;
+
+fn shown_key(key: &str) -> String {
+    if key.len() <= KEY_MAX {
+        format!(" \"{key}\"")
+    } else {
+        " of so long a key".to_owned()
     }
 }
 

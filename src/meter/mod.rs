@@ -115,7 +115,7 @@ impl Meter {
     pub async fn snapshot(&self, customer: &str) -> Result<Snapshot, MeterError> {
         let (rules, customer) = (self.rules.clone(), customer.to_owned());
         pool::run(&self.pool, move |conn| {
-            conn_snapshot(conn, &rules, &customer)
+            consistent_snapshot(conn, &rules, &customer)
         })
         .await
     }
@@ -128,7 +128,7 @@ impl Meter {
     ) -> Result<Vec<Result<Decision, MeterError>>, MeterError> {
         let (rules, customer) = (self.rules.clone(), customer.to_owned());
         pool::run(&self.pool, move |conn| {
-            let snapshot = conn_snapshot(conn, &rules, &customer)?;
+            let snapshot = consistent_snapshot(conn, &rules, &customer)?;
             if !snapshot.known && rules.unknown_customers == UnknownCustomers::Reject {
                 return Err(MeterError::UnknownCustomer);
             }
@@ -157,13 +157,19 @@ impl Meter {
     }
 }
 
-fn conn_snapshot(
+/// Reads everything as of one instant: a report that is stored in between shows in all of it or in none.
+fn consistent_snapshot(
     conn: &mut diesel::PgConnection,
     rules: &Rules,
     customer: &str,
 ) -> Result<Snapshot, MeterError> {
-    let now = deciding_time(conn, rules.clock.as_ref())?;
-    Snapshot::peek(conn, &rules.book, customer, now)
+    conn.build_transaction()
+        .repeatable_read()
+        .read_only()
+        .run(|conn| {
+            let now = deciding_time(conn, rules.clock.as_ref())?;
+            Snapshot::peek(conn, &rules.book, customer, now)
+        })
 }
 
 fn answer(snapshot: &Snapshot, rules: &Rules, question: &Question) -> Result<Decision, MeterError> {

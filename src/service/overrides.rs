@@ -39,8 +39,8 @@ pub struct Order {
 #[derive(Debug, thiserror::Error)]
 pub enum OverrideError {
     /// No plan ever had such a feature.
-    #[error("no plan has a feature \"{0}\"")]
-    UnknownFeature(String),
+    #[error("no plan has such a feature")]
+    UnknownFeature,
     /// Unknown customers are rejected.
     #[error("the customer is not known")]
     UnknownCustomer,
@@ -89,7 +89,7 @@ pub async fn put(
         .book()
         .plans()
         .kind(&order.feature)
-        .ok_or_else(|| OverrideError::UnknownFeature(order.feature.clone()))?;
+        .ok_or(OverrideError::UnknownFeature)?;
     fits(&order, kind)?;
     let rules = context.meter.rules().clone();
     pool::run(&context.pool, move |conn| {

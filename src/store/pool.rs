@@ -1,15 +1,27 @@
 //! The connection pool, and the one way from async code to a blocking connection.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
 use diesel::r2d2::{self, ConnectionManager, CustomizeConnection, HandleError};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 
-/// Connections to the one database.
-pub type Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
+/// Connections to the one database, and room for those who wait for one. Clones share both.
+#[derive(Clone)]
+pub struct Pool {
+    connections: r2d2::Pool<ConnectionManager<PgConnection>>,
+    room: Arc<Semaphore>,
+}
+
+/// How many may wait for each connection. Beyond it a caller is told at once that the service is busy: what waits is memory,
+/// and an answer that comes too late.
+const WAITING_FOR_EACH: usize = 64;
+/// How long work may wait for a thread before it is given up: its caller has long asked another replica.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a request waits for a connection. Longer hides an outage from the caller, who could ask another replica;
 /// shorter turns every burst into errors.
@@ -58,7 +70,11 @@ impl From<QueryError> for StoreError {
     fn from(error: QueryError) -> Self {
         match &error {
             QueryError::BrokenTransactionManager
-            | QueryError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => {
+            // A standby that is not in charge yet, or no longer.
+            | QueryError::DatabaseError(
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction,
+                _,
+            ) => {
                 Self::Unavailable(error.to_string())
             }
             QueryError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => {
@@ -85,7 +101,8 @@ enum Transient {
 /// Diesel drops the SQLSTATE of these, so the server's English text is all that is left. A server that speaks another
 /// language costs a 500 in place of a 503, nothing more.
 fn classify_by_message(message: &str) -> Option<Transient> {
-    const LOST: [&str; 8] = [
+    const LOST: [&str; 9] = [
+        "No space left on device",
         "terminating connection",
         "server closed the connection",
         "the database system is",
@@ -114,12 +131,19 @@ fn classify_by_message(message: &str) -> Option<Transient> {
 /// A pool of up to `size` connections. It returns before the first one stands: readiness is asked elsewhere, and a
 /// service that starts before its database must not die of it.
 pub fn build(url: &SecretString, size: u32) -> Pool {
-    r2d2::Pool::builder()
+    let connections = r2d2::Pool::builder()
         .max_size(size)
         .connection_timeout(CONNECTION_TIMEOUT)
         .connection_customizer(Box::new(SessionSettings))
         .error_handler(Box::new(LogFailures))
-        .build_unchecked(ConnectionManager::new(url.expose_secret()))
+        .build_unchecked(ConnectionManager::new(url.expose_secret()));
+    let room = usize::try_from(size)
+        .unwrap_or(1)
+        .saturating_mul(WAITING_FOR_EACH);
+    Pool {
+        connections,
+        room: Arc::new(Semaphore::new(room)),
+    }
 }
 
 /// Runs `work` with a connection, off the async threads. Dropping the future does not stop work that has begun.
@@ -129,13 +153,22 @@ where
     T: Send + 'static,
     E: From<StoreError> + Send + 'static,
 {
-    let pool = pool.clone();
-    let span = tracing::Span::current();
+    let busy = |what: &str| StoreError::Busy(what.to_owned());
+    let Ok(permit) = Arc::clone(&pool.room).try_acquire_owned() else {
+        return Err(busy("too many wait for a connection").into());
+    };
+    let connections = pool.connections.clone();
+    let (span, asked) = (tracing::Span::current(), Instant::now());
     let task = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, even if nobody awaits it any more.
+        let _permit = permit;
         span.in_scope(|| {
-            let mut connection = pool.get().map_err(|error| {
-                if pool.state().connections > 0 {
-                    StoreError::Busy("no connection came free in time".to_owned())
+            if asked.elapsed() > QUEUE_PATIENCE {
+                return Err(busy("no thread came free in time").into());
+            }
+            let mut connection = connections.get().map_err(|error| {
+                if connections.state().connections > 0 {
+                    busy("no connection came free in time")
                 } else {
                     StoreError::Unavailable(error.to_string())
                 }

@@ -197,7 +197,7 @@ async fn requests_without_a_route_get_problems() {
     assert_eq!(missing["instance"], "/nothing/here");
     for wrong in [app.post("/livez"), app.put("/livez"), app.delete("/livez")] {
         let wrong = wrong.anonymous().send().await;
-        assert_eq!(wrong.header("allow"), Some("GET"));
+        assert_eq!(wrong.header("allow"), Some("GET, HEAD"));
         wrong.problem(405, "method-not-allowed");
     }
     let slashed = app.get("/livez/").anonymous().send().await;
@@ -288,4 +288,18 @@ async fn only_listed_origins_may_call_from_a_page() {
         .send()
         .await;
     assert_eq!(unset.header("access-control-allow-origin"), None);
+}
+
+#[actix_web::test]
+async fn a_get_answers_head_without_a_body() {
+    let app = TestApp::start().await;
+    for path in ["/livez", "/plans", "/entitlements?customer_id=acme"] {
+        let head = app.call(reqwest::Method::HEAD, path).send().await;
+        assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
+    }
+    app.call(reqwest::Method::HEAD, "/nowhere")
+        .anonymous()
+        .send()
+        .await
+        .expect(404);
 }

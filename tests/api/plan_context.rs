@@ -46,7 +46,7 @@ async fn a_newcomer_sees_the_free_plan_and_what_is_locked() {
             "warnings": [],
             "locked": [{"feature": "export", "reason": "feature_not_in_plan", "available_in": "pro"}],
             "upgrade": {
-                "tier": "pro", "name": "Pro", "call_to_action": "Upgrade to Pro for more Export.",
+                "tier": "pro", "name": "Pro", "call_to_action": "Upgrade to Pro to get Export.",
                 "checkout": {"method": "POST", "href": "/billing/create-checkout",
                              "body": {"customer_id": "acme", "plan_tier": "pro"}}},
             "manage_billing": null,

@@ -86,7 +86,7 @@ async fn a_tier_that_the_catalogue_does_not_have_is_unknown() {
     get(&app, "/plans/%00").await.problem(404, "not-found");
     get(&app, "/plans/").await.problem(404, "not-found");
     let wrong = app.post("/plans").anonymous().send().await;
-    assert_eq!(wrong.header("allow"), Some("GET"));
+    assert_eq!(wrong.header("allow"), Some("GET, HEAD"));
     wrong.problem(405, "method-not-allowed");
 }
 

@@ -1,7 +1,6 @@
 //! API keys.
 
 use actix_web::{HttpResponse, delete, get, post, web};
-use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,6 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::actor::Actor;
 use crate::domain::api_key::{KeyRecord, Scope};
 use crate::domain::permission::Permission;
+use crate::domain::timestamp::Timestamp;
 use crate::http::extract::{Json, Listing, PageQuery, Path, Query};
 use crate::http::problem::{Problem, ProblemDocument, ProblemKind};
 use crate::http::responses::{AuthErrors, BodyErrors, DatabaseErrors, QueryErrors};
@@ -26,7 +26,7 @@ pub struct ApiKeyRequest {
     #[schema(min_items = 1)]
     scopes: Vec<Scope>,
     /// From when on it is refused; never by default.
-    expires_at: Option<DateTime<Utc>>,
+    expires_at: Option<Timestamp>,
 }
 
 /// A key just made.
@@ -61,6 +61,7 @@ pub(crate) async fn create_api_key(
         expires_at,
     } = body.0;
     super::text("name", &name)?;
+    let expires_at = expires_at.map(Timestamp::get);
     scopes.sort_unstable();
     scopes.dedup();
     if scopes.is_empty() {
@@ -101,7 +102,13 @@ pub(crate) async fn list_api_keys(
     query: Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
     actor.require(Permission::Administer)?;
-    let rows = keys.list(query.0.after()?, query.0.limit.rows()).await?;
+    let after: Option<(Timestamp, String)> = query.0.after()?;
+    let rows = keys
+        .list(
+            after.map(|(created_at, id)| (created_at.get(), id)),
+            query.0.limit.rows(),
+        )
+        .await?;
     Ok(
         HttpResponse::Ok().json(Listing::new(rows, query.0.limit, |key| {
             (key.created_at, key.id.clone())

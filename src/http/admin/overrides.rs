@@ -9,6 +9,7 @@ use crate::domain::actor::Actor;
 use crate::domain::ids::CustomerId;
 use crate::domain::permission::Permission;
 use crate::domain::quantity::{Level, Quantity};
+use crate::domain::timestamp::Timestamp;
 use crate::http::extract::{Json, Path};
 use crate::http::problem::{Problem, ProblemDocument, ProblemKind};
 use crate::http::responses::{AuthErrors, BodyErrors, CustomerErrors, DatabaseErrors};
@@ -31,7 +32,7 @@ pub struct OverrideRequest {
     #[serde(default)]
     cap: bool,
     /// When it ends; never by default.
-    expires_at: Option<DateTime<Utc>>,
+    expires_at: Option<Timestamp>,
     /// Why, for the audit log.
     reason: String,
 }
@@ -108,7 +109,7 @@ pub(crate) async fn put_override(
         add: body.add.map(Quantity::get),
         enabled: body.enabled,
         cap: body.cap,
-        expires_at: body.expires_at,
+        expires_at: body.expires_at.map(Timestamp::get),
         reason: body.reason,
     };
     let row = overrides::put(&context, actor.label(), order).await?;

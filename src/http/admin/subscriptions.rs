@@ -1,7 +1,6 @@
 //! Subscriptions that an operator grants.
 
 use actix_web::{HttpResponse, delete, post, web};
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,6 +10,7 @@ use crate::domain::money::Currency;
 use crate::domain::permission::Permission;
 use crate::domain::quantity::Level;
 use crate::domain::subscription::Subscription;
+use crate::domain::timestamp::Timestamp;
 use crate::http::extract::{Json, Path};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::http::responses::{AuthErrors, BodyErrors, DatabaseErrors};
@@ -29,7 +29,7 @@ pub struct GrantRequest {
     /// Which tier; its current version is pinned.
     plan_tier: String,
     /// When it ends; by default only when it is ended.
-    until: Option<DateTime<Utc>>,
+    until: Option<Timestamp>,
     /// Paid each month, in minor units; 0 by default.
     unit_amount: Option<Level>,
     /// ISO 4217; by default the currency of the plan's first price.
@@ -94,7 +94,7 @@ pub(crate) async fn grant_subscription(
     let grant = Grant {
         customer: body.customer_id,
         plan_tier: body.plan_tier,
-        until: body.until,
+        until: body.until.map(Timestamp::get),
         unit_amount: body.unit_amount.map_or(0, Level::get),
         currency: body.currency,
         reason: body.reason,

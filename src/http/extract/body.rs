@@ -1,5 +1,7 @@
 //! Request bodies.
 
+use std::time::Duration;
+
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,6 +18,9 @@ use crate::http::problem::{Problem, ProblemKind};
 
 /// Largest body of a JSON route, in bytes.
 pub const BODY_LIMIT: usize = 256 * 1024;
+
+/// How long a body may take to arrive: one that trickles in ties up memory.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest detail that repeats parts of the body, in characters.
 const DETAIL_MAX: usize = 300;
@@ -73,7 +78,7 @@ pub fn media_type(request: &HttpRequest) -> Result<Mime, Problem> {
 }
 
 /// The raw bytes of the body: 413 beyond `limit` bytes, before any is read where the length is declared; 415 for a
-/// content coding, since none is undone here.
+/// content coding, since none is undone here; 400 where it does not arrive in time.
 pub async fn read_body(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -98,6 +103,17 @@ pub async fn read_body(
     }) {
         return Err(too_large(limit));
     }
+    tokio::time::timeout(BODY_PATIENCE, collect(payload, limit))
+        .await
+        .unwrap_or_else(|_| {
+            Err(malformed(format!(
+                "The body did not arrive within {} s.",
+                BODY_PATIENCE.as_secs()
+            )))
+        })
+}
+
+async fn collect(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> {
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(chunk) = payload.next().await {

@@ -44,7 +44,7 @@ impl From<OverrideError> for Problem {
     fn from(error: OverrideError) -> Self {
         let detail = error.to_string();
         match error {
-            OverrideError::UnknownFeature(_) => Self::new(ProblemKind::UnknownFeature, detail),
+            OverrideError::UnknownFeature => Self::new(ProblemKind::UnknownFeature, detail),
             OverrideError::UnknownCustomer => Self::new(ProblemKind::UnknownCustomer, detail),
             OverrideError::Misfit { field, .. } => Self::validation(format!("/{field}"), detail),
             OverrideError::Store(error) => error.into(),

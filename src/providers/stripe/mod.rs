@@ -95,7 +95,7 @@ impl Stripe {
         if !matches!(settings.api_base.scheme(), "http" | "https") {
             return Err(StripeSetupError::BadApiBase);
         }
-        let livemode = key.starts_with("sk_live_") || key.starts_with("rk_live_");
+        let livemode = key.contains("_live_");
         Ok(Self {
             settings,
             authorization,

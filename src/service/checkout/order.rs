@@ -45,7 +45,7 @@ pub enum CheckoutError {
     #[error("the catalogue has no tier \"{0}\"")]
     UnknownPlan(TierKey),
     /// The tier has no price, or is the one that everybody has.
-    #[error("not for sale")]
+    #[error("is not for sale: nobody pays for it")]
     NotForSale,
     /// The provider is not set up, or has no price for the tier.
     #[error("the provider is not configured, or not for this tier")]

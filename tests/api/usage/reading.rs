@@ -38,19 +38,18 @@ async fn history_sums_usage_by_the_time_it_happened() {
         .send()
         .await
         .ok();
-    // What happened at this very instant is not before it.
     let history = async |query: &str| {
         let path = format!("/usage/history?customer_id=acme&{query}");
         app.get(&path).send().await
     };
     let point = |start: &str, quantity: i64, events: i64| json!({"start": start, "quantity": quantity, "events": events});
     let runs = "feature=attribution_runs";
-    // By default the days of the current period, up to now.
+    // By default the days of the current period, what happened at this very instant included.
     assert_eq!(
         history(runs).await.ok(),
         json!({"customer_id": "acme", "feature": "attribution_runs", "granularity": "day",
-               "from": "2026-02-01T00:00:00Z", "to": "2026-02-02T12:00:00Z",
-               "data": [point("2026-02-01T00:00:00Z", 16, 1)]})
+               "from": "2026-02-01T00:00:00Z", "to": "2026-03-01T00:00:00Z",
+               "data": [point("2026-02-01T00:00:00Z", 16, 1), point("2026-02-02T00:00:00Z", 32, 1)]})
     );
     for (query, data) in [
         (

@@ -273,3 +273,57 @@ async fn cloud_events_are_taken_single_and_in_batches() {
     assert_eq!(runs_used(&app, "acme").await, 9);
     assert_counters_equal_ledger(&app);
 }
+
+#[actix_web::test]
+async fn an_instant_that_no_calendar_writes_is_the_fault_of_its_event_alone() {
+    let app = TestApp::start().await;
+    let event = |id: &str, occurred_at: &str| {
+        json!({"id": id, "customer_id": "acme", "feature": "attribution_runs", "quantity": 1,
+        "occurred_at": occurred_at})
+    };
+    let events = [
+        event("good", "2026-01-12T00:00:00Z"),
+        event("before-christ", "-9000-01-01T00:00:00Z"),
+        event("first-year", "0000-01-01T00:00:00Z"),
+        event("blank", "2026-01-12 00:00:00Z"),
+        event("far", "+262142-12-31T23:59:59Z"),
+        event("last-year", "9999-12-31T23:59:59Z"),
+    ];
+    let answer = app
+        .post("/usage")
+        .json(json!({"events": events}))
+        .send()
+        .await
+        .ok();
+    let statuses: Vec<&str> = answer["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        statuses,
+        [
+            "recorded", "invalid", "invalid", "invalid", "invalid", "invalid"
+        ],
+        "{answer}"
+    );
+    let history = "/usage/history?customer_id=acme&feature=attribution_runs&granularity=month";
+    for range in [
+        "from=-9000-01-01&to=-8900-01-01",
+        "from=2026-01-01T00:00:00Z&to=%2B262142-12-31T23:59:59Z",
+    ] {
+        app.get(&format!("{history}&{range}"))
+            .send()
+            .await
+            .problem(400, "malformed-request");
+    }
+    let until = json!({"customer_id": "acme", "plan_tier": "pro", "until": "+262142-12-31T23:59:59Z", "reason": "x"});
+    let refused = app
+        .post("/admin/subscriptions")
+        .json(until)
+        .send()
+        .await
+        .problem(422, "validation-failed");
+    assert_eq!(refused["errors"][0]["pointer"], "/until");
+}
