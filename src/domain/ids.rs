@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 /// Longest id that a caller may choose for a customer, and longest idempotency key, in characters.
 const LONG_MAX: usize = 255;
-/// Longest feature or tier key, in characters.
+/// Longest tier key, in characters.
 const KEY_MAX: usize = 64;
 
 /// Why a text is not a valid name of its kind. The message says the rule and never repeats the text.
@@ -88,14 +88,6 @@ name!(
     CustomerId,
     is_customer_id,
     "a customer id has 1 to 255 characters of A-Z a-z 0-9 _ - . : @ | and is neither `.` nor `..`"
-);
-
-name!(
-    /// Key of a feature of the catalogue.
-    #[schema(value_type = String, min_length = 1, max_length = 64, pattern = "^[a-z][a-z0-9_.-]*$", example = "attribution_runs")]
-    FeatureKey,
-    is_key,
-    "a feature key has 1 to 64 characters of a-z 0-9 _ - . and starts with a letter"
 );
 
 name!(
@@ -199,16 +191,10 @@ mod tests {
     #[test]
     fn keys_start_with_a_lower_case_letter() {
         for good in ["pro", "attribution_runs", "a", "v1.2-x", &"x".repeat(64)] {
-            assert!(
-                FeatureKey::parse(good).is_ok() && TierKey::parse(good).is_ok(),
-                "{good}"
-            );
+            assert!(TierKey::parse(good).is_ok(), "{good}");
         }
         for bad in ["", "Pro", "1pro", "_x", "a b", "é", &"x".repeat(65)] {
-            assert!(
-                FeatureKey::parse(bad).is_err() && TierKey::parse(bad).is_err(),
-                "{bad}"
-            );
+            assert!(TierKey::parse(bad).is_err(), "{bad}");
         }
     }
 

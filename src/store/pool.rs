@@ -51,21 +51,6 @@ pub enum StoreError {
     Query(QueryError),
 }
 
-impl StoreError {
-    /// Whether the same call may succeed later without anyone changing anything.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy(_))
-    }
-
-    /// Name of the violated constraint, if that is what happened.
-    pub fn constraint(&self) -> Option<&str> {
-        match self {
-            Self::Query(QueryError::DatabaseError(_, information)) => information.constraint_name(),
-            _ => None,
-        }
-    }
-}
-
 impl From<QueryError> for StoreError {
     fn from(error: QueryError) -> Self {
         match &error {
@@ -234,9 +219,18 @@ mod tests {
             database_error(K::SerializationFailure, ""),
             StoreError::Busy(_)
         ));
-        assert!(!database_error(K::UniqueViolation, "deadlock detected").is_transient());
-        assert!(!database_error(K::Unknown, "column does not exist").is_transient());
-        assert!(!StoreError::from(QueryError::NotFound).is_transient());
+        assert!(matches!(
+            database_error(K::UniqueViolation, "deadlock detected"),
+            StoreError::Query(_)
+        ));
+        assert!(matches!(
+            database_error(K::Unknown, "column does not exist"),
+            StoreError::Query(_)
+        ));
+        assert!(matches!(
+            StoreError::from(QueryError::NotFound),
+            StoreError::Query(_)
+        ));
     }
 
     #[actix_web::test]
