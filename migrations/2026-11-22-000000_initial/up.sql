@@ -114,7 +114,7 @@ CREATE TABLE subscription_transitions (
     subscription_id  UUID        NOT NULL,
     occurred_at      TIMESTAMPTZ NOT NULL,
     cause            TEXT        NOT NULL CONSTRAINT subscription_transitions_cause_check
-                     CHECK (cause IN ('webhook', 'operator')),
+                     CHECK (cause IN ('webhook', 'operator', 'job')),
     event_id         TEXT,
     from_status      TEXT,
     to_status        TEXT        NOT NULL,
@@ -218,6 +218,8 @@ CREATE TABLE webhooks (
     provider         TEXT        NOT NULL,
     event_id         TEXT        NOT NULL,
     type             TEXT        NOT NULL,
+    -- The provider's id of what the event is about; NULL: nothing that is followed here.
+    subject          TEXT,
     livemode         BOOLEAN     NOT NULL,
     status           TEXT        NOT NULL CONSTRAINT webhooks_status_check
                      CHECK (status IN ('queued', 'processed', 'parked', 'ignored', 'failed')),
@@ -226,10 +228,14 @@ CREATE TABLE webhooks (
     body             BYTEA       NOT NULL,
     received_at      TIMESTAMPTZ NOT NULL,
     next_attempt_at  TIMESTAMPTZ NOT NULL,
+    -- A worker is at it until then, and no other worker at any event of the same subject.
+    claimed_until    TIMESTAMPTZ,
     processed_at     TIMESTAMPTZ,
     PRIMARY KEY (provider, event_id)
 );
 CREATE INDEX webhooks_due_idx ON webhooks (next_attempt_at) WHERE status IN ('queued', 'parked');
+CREATE INDEX webhooks_subject_idx ON webhooks (provider, subject) WHERE status IN ('queued', 'parked');
+CREATE INDEX webhooks_failed_idx ON webhooks (received_at) WHERE status = 'failed';
 
 CREATE TABLE api_keys (
     id             TEXT        PRIMARY KEY,

@@ -75,8 +75,6 @@ pub struct IncomingEvent {
     pub event_type: String,
     /// Whether real money is meant. An event of the other mode than the configured key's must be ignored.
     pub livemode: bool,
-    /// When the provider made the event. Whole seconds at Stripe: good for display, useless for ordering.
-    pub created_at: DateTime<Utc>,
     /// What the core should look at because of it.
     pub hint: Hint,
 }
@@ -89,15 +87,13 @@ pub enum Hint {
         /// The provider's id of the subscription.
         provider_subscription_id: String,
     },
-    /// A checkout ran through. It binds the provider's customer to ours; access still depends on the subscription's status.
+    /// A checkout ran through. It may tell whose the subscription is; access still depends on the subscription's status.
     CheckoutCompleted {
         /// The provider's id of the session.
         session_id: String,
         /// The subscription that the checkout made.
         provider_subscription_id: Option<String>,
-        /// The provider's id of the customer.
-        provider_customer_id: Option<String>,
-        /// Our own customer id, as it was given when the session was made.
+        /// Our own customer id, as it was given when the session was made, or by whoever followed a payment link.
         customer_id: Option<String>,
     },
     /// A checkout ended without a purchase: expired, or its late payment failed.
@@ -107,6 +103,24 @@ pub enum Hint {
     },
     /// Nothing here is of use: stored, answered with success, not applied.
     Ignored,
+}
+
+impl Hint {
+    /// The provider's id of what must not be looked at twice at the same time: the subscription, or a checkout without one.
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            Self::Subscription {
+                provider_subscription_id,
+            } => Some(provider_subscription_id),
+            Self::CheckoutCompleted {
+                session_id,
+                provider_subscription_id,
+                ..
+            } => Some(provider_subscription_id.as_deref().unwrap_or(session_id)),
+            Self::CheckoutClosed { session_id } => Some(session_id),
+            Self::Ignored => None,
+        }
+    }
 }
 
 /// A subscription as the provider showed it when it was fetched.

@@ -88,6 +88,9 @@ pub struct InboxCheck {
     /// Whether the oldest has waited for five minutes: an operator should look at it.
     #[schema(example = false)]
     pub late: bool,
+    /// How many were given up and wait for an operator.
+    #[schema(example = 0)]
+    pub failed: i64,
 }
 
 /// How much to tell.
@@ -197,10 +200,13 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
         database,
         migrations,
         traffic: if draining { "draining" } else { "ok" },
-        inbox: backlog.map(|(unprocessed, oldest)| InboxCheck {
-            unprocessed,
-            oldest_received_at: oldest,
-            late: oldest.is_some_and(|oldest| now - oldest >= LATE_AFTER),
+        inbox: backlog.map(|backlog| InboxCheck {
+            unprocessed: backlog.unprocessed,
+            oldest_received_at: backlog.oldest_received_at,
+            late: backlog
+                .oldest_received_at
+                .is_some_and(|oldest| now - oldest >= LATE_AFTER),
+            failed: backlog.failed,
         }),
     };
     (checks, missing)
@@ -227,9 +233,11 @@ pub(crate) async fn metrics(
         inbox::backlog(conn).map_err(StoreError::from)
     });
     // The rest matters most when the database is away, so it is told without these.
-    if let Ok(Ok((unprocessed, oldest))) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await {
-        let age = oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0));
-        metrics.inbox(unprocessed, age);
+    if let Ok(Ok(backlog)) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await {
+        let age = backlog
+            .oldest_received_at
+            .map_or(0, |oldest| (now - oldest).num_seconds().max(0));
+        metrics.inbox(backlog.unprocessed, age, backlog.failed);
     }
     let text = metrics.encode().map_err(Problem::internal)?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))

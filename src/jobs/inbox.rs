@@ -1,5 +1,6 @@
 //! Applies what the providers sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -7,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BackOff, rest};
 use crate::service::apply_event::apply_next;
 use crate::service::context::Context;
+use crate::store::clock::deciding_time;
 use crate::store::inbox;
 use crate::store::pool::{self, StoreError};
 
@@ -42,16 +44,40 @@ async fn step(context: &Context) -> Result<Option<Duration>, StoreError> {
     if apply_next(context).await? {
         return Ok(None);
     }
-    let due = pool::run(&context.pool, |conn| {
-        inbox::next_due(conn).map_err(StoreError::from)
+    let clock = Arc::clone(context.clock());
+    let (due, now) = pool::run(&context.pool, move |conn| {
+        let now = deciding_time(conn, clock.as_ref())?;
+        Ok::<_, StoreError>((inbox::next_due(conn, now)?, now))
     })
     .await?;
-    let wait = due
-        .and_then(|due| (due - context.clock().now()).to_std().ok())
-        .unwrap_or(if due.is_some() {
-            SHORTEST_WAIT
-        } else {
-            LONGEST_WAIT
-        });
+    let wait = due.map_or(LONGEST_WAIT, |due| {
+        (due - now).to_std().unwrap_or(SHORTEST_WAIT)
+    });
     Ok(Some(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)))
+}
+
+/// Makes what is parked due once: a price that was missing may be configured since the last start.
+pub(super) async fn wake(context: Context, token: CancellationToken) {
+    let mut back_off = BackOff::default();
+    while !token.is_cancelled() {
+        let clock = Arc::clone(context.clock());
+        let woken: Result<usize, StoreError> = pool::run(&context.pool, move |conn| {
+            let now = deciding_time(conn, clock.as_ref())?;
+            Ok(inbox::wake_all(conn, now)?)
+        })
+        .await;
+        match woken {
+            Ok(events) => {
+                if events > 0 {
+                    tracing::info!(events, "parked events are tried again after the start");
+                    context.inbox_bell.notify_one();
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "parked events were not woken yet");
+                rest(&token, back_off.next_pause()).await;
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod inbox;
+mod stale;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +32,10 @@ impl Jobs {
         let token = CancellationToken::new();
         let mut running = JoinSet::new();
         for _ in 0..INBOX_WORKERS {
-            let (context, token) = (context.clone(), token.clone());
-            running.spawn(kept_going(
-                "inbox",
-                AFTER_A_PANIC,
-                token.clone(),
-                move || inbox::work(context.clone(), token.clone()),
-            ));
+            spawn(&mut running, "inbox", context, &token, inbox::work);
         }
+        spawn(&mut running, "inbox-wake", context, &token, inbox::wake);
+        spawn(&mut running, "stale", context, &token, stale::watch);
         if let Some(cluster) = cluster {
             let again = token.clone();
             running.spawn(kept_going(
@@ -56,6 +53,22 @@ impl Jobs {
         self.token.cancel();
         while self.running.join_next().await.is_some() {}
     }
+}
+
+/// Starts a job that works with the service's context.
+fn spawn<F>(
+    running: &mut JoinSet<()>,
+    name: &'static str,
+    context: &Context,
+    token: &CancellationToken,
+    job: fn(Context, CancellationToken) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (context, handed) = (context.clone(), token.clone());
+    running.spawn(kept_going(name, AFTER_A_PANIC, token.clone(), move || {
+        job(context.clone(), handed.clone())
+    }));
 }
 
 /// Runs a job until the token is cancelled. A panic is a bug, but one bad event must not end the job for all others.

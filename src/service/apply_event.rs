@@ -1,29 +1,34 @@
 //! An event in the inbox is applied: lease the subscription, fetch it from the provider, write what the provider said.
 //!
 //! No network call is inside a transaction, and a fetch that was overtaken by a newer one is never written: the lease's
-//! fencing number is checked in the transaction that writes.
+//! fencing number is checked in the transaction that writes. So is the claim on the event: whoever lost it writes nothing.
 
 mod meaning;
+mod overdue;
+mod refresh;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
-use self::meaning::{owner, plan_of, report};
-use super::context::{Context, Storefront};
-use super::subscriptions::{Occasion, apply_report, first_seen};
-use crate::domain::provider_event::{Hint, ProviderName, ProviderStatus};
+pub use self::overdue::refresh_overdue;
+use self::refresh::{Errand, Purchase, refresh};
+use super::context::Context;
+use crate::domain::provider_event::{Hint, ProviderName};
 use crate::providers::ProviderError;
 use crate::store::checkout_sessions::{self, Ending};
 use crate::store::clock::deciding_time;
-use crate::store::inbox::{self, Claimed, Status};
+use crate::store::inbox::{self, Claim, Claimed, Status};
 use crate::store::pool::{self, StoreError};
-use crate::store::subscriptions::Cause;
-use crate::store::{customers, provider_customers, subscriptions};
 
-/// How long a claimed event is hidden from other workers; longer than the provider's calls may take with their retries.
-const HIDDEN_FOR: TimeDelta = TimeDelta::seconds(120);
+/// How long a claim holds; longer than the provider's calls may take with their retries.
+const CLAIMED_FOR: TimeDelta = TimeDelta::minutes(2);
 /// Longest wait between two attempts.
 const LONGEST_BACK_OFF: TimeDelta = TimeDelta::hours(1);
+/// How long to wait for what may only be late: a customer's binding, or an object that the provider does not show yet.
+const PATIENCE: TimeDelta = TimeDelta::hours(24);
 
 /// Why an event was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +36,22 @@ enum NotApplied {
     /// May succeed later.
     #[error("{0}")]
     Later(String),
-    /// Somebody else leased the subscription after this fetch began; a fetch of our own is due.
-    #[error("overtaken by a newer fetch of the same subscription")]
+    /// The provider cannot be asked now.
+    #[error("{reason}")]
+    Away {
+        /// What happened.
+        reason: String,
+        /// How long the provider asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The provider has no such subscription, or does not show it yet.
+    #[error("the provider knows no such subscription")]
+    Missing,
+    /// Nothing tells yet whose it is; one that was sold past Plangate will never be anybody's.
+    #[error("no customer is bound to this subscription")]
+    Unowned,
+    /// Somebody else leased the subscription or claimed the event after this worker did.
+    #[error("overtaken by another worker")]
     Overtaken,
     /// Needs a person.
     #[error("{0}")]
@@ -50,12 +69,17 @@ impl From<diesel::result::Error> for NotApplied {
 
 impl From<ProviderError> for NotApplied {
     fn from(error: ProviderError) -> Self {
+        let reason = error.to_string();
         match error {
-            ProviderError::NotFound => Self::Never(error.to_string()),
+            ProviderError::NotFound => Self::Missing,
+            ProviderError::Unavailable { retry_after, .. } => Self::Away {
+                reason,
+                retry_after,
+            },
             // A refusal may be of our key, which an operator replaces; what this version cannot read, the next one may.
-            ProviderError::Rejected { .. }
-            | ProviderError::Unavailable { .. }
-            | ProviderError::Unreadable { .. } => Self::Later(error.to_string()),
+            ProviderError::Rejected { .. } | ProviderError::Unreadable { .. } => {
+                Self::Later(reason)
+            }
         }
     }
 }
@@ -63,250 +87,253 @@ impl From<ProviderError> for NotApplied {
 /// Applies the event that is due first. Returns `false` where none is due.
 ///
 /// # Errors
-/// Where the database is away; the event stays due.
+/// Where the database is away; the event comes up again when its claim ends.
 pub async fn apply_next(context: &Context) -> Result<bool, StoreError> {
-    let now = context.clock().now();
+    let clock = Arc::clone(context.clock());
     let claimed = pool::run(&context.pool, move |conn| {
-        inbox::claim(conn, now, now + HIDDEN_FOR).map_err(StoreError::from)
+        let now = deciding_time(conn, clock.as_ref())?;
+        inbox::claim(conn, now, now + CLAIMED_FOR).map_err(StoreError::from)
     })
     .await?;
     let Some(event) = claimed else {
         return Ok(false);
     };
-    let (provider, event_id) = (event.provider.clone(), event.event_id.clone());
-    let Ok(provider) = provider.parse::<ProviderName>() else {
-        return Ok(true);
-    };
-    match apply(context, provider, &event).await {
-        Ok(()) => tracing::info!(%provider, event_id, kind = event.event_type, "event applied"),
-        Err(NotApplied::Store(error)) => {
-            tracing::warn!(%provider, event_id, %error, "event not applied: the database did not do it");
-            park(context, provider, event, error.to_string()).await?;
+    match apply(context, &event).await {
+        Ok(()) => {
+            let Claim {
+                provider, event_id, ..
+            } = &event.claim;
+            tracing::info!(provider, event_id, kind = event.event_type, "event applied");
         }
-        Err(overtaken @ NotApplied::Overtaken) => {
-            let (reason, now) = (overtaken.to_string(), context.clock().now());
-            retry(context, provider, event.event_id, reason, now).await?;
-        }
-        Err(NotApplied::Later(reason)) => {
-            tracing::warn!(%provider, event_id, reason, attempts = event.attempts, "event parked");
-            park(context, provider, event, reason).await?;
-        }
-        Err(NotApplied::Never(reason)) => {
-            tracing::error!(%provider, event_id, reason, "event failed: an operator must look at it");
-            settle(
-                context,
-                provider,
-                event.event_id,
-                Status::Failed,
-                Some(reason),
-            )
-            .await?;
-        }
+        Err(error) => put_down(context, event, error).await?,
     }
     Ok(true)
 }
 
-async fn park(
-    context: &Context,
-    provider: ProviderName,
-    event: Claimed,
-    reason: String,
-) -> Result<(), StoreError> {
-    let exponent = u32::try_from(event.attempts).unwrap_or(0).min(12);
-    let back_off = TimeDelta::seconds(1i64 << exponent).min(LONGEST_BACK_OFF);
-    // Spread by the event's own id: no two events of one outage come back in step.
-    let spread =
-        TimeDelta::milliseconds(i64::from(crc32fast::hash(event.event_id.as_bytes()) % 1000));
-    let next = context.clock().now() + back_off + spread;
-    retry(context, provider, event.event_id, reason, next).await
+/// What becomes of an event that was not applied.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// Tried again so much later, as if it had not been tried.
+    HandedBack(TimeDelta),
+    /// Tried again so much later.
+    Parked(TimeDelta),
+    /// Not tried again.
+    Settled(Status),
 }
 
-async fn retry(
-    context: &Context,
-    provider: ProviderName,
-    event_id: String,
-    reason: String,
-    at: DateTime<Utc>,
-) -> Result<(), StoreError> {
+fn fate(claim: &Claim, error: &NotApplied, age: TimeDelta) -> Fate {
+    // Spread by the event's own id and the claim: no two events that met once meet again.
+    let spread = |range: u32| {
+        let turn = claim
+            .claimed_until
+            .map_or(0, |until| until.timestamp_micros());
+        i64::from(
+            (crc32fast::hash(claim.event_id.as_bytes()) ^ crc32fast::hash(&turn.to_le_bytes()))
+                % range,
+        )
+    };
+    let exponent = u32::try_from(claim.attempts).unwrap_or(0).min(12);
+    let back_off = TimeDelta::seconds(1i64 << exponent);
+    let parked = |at_least: TimeDelta| {
+        let wait = back_off.max(at_least).min(LONGEST_BACK_OFF);
+        Fate::Parked(wait + TimeDelta::milliseconds(spread(1000)))
+    };
+    match error {
+        NotApplied::Overtaken => Fate::HandedBack(TimeDelta::milliseconds(50 + spread(201))),
+        NotApplied::Unowned if age >= PATIENCE => Fate::Settled(Status::Ignored),
+        NotApplied::Missing if age >= PATIENCE => Fate::Settled(Status::Failed),
+        NotApplied::Never(_) => Fate::Settled(Status::Failed),
+        NotApplied::Away {
+            retry_after: Some(asked),
+            ..
+        } => parked(TimeDelta::from_std(*asked).unwrap_or(LONGEST_BACK_OFF)),
+        NotApplied::Later(_)
+        | NotApplied::Away { .. }
+        | NotApplied::Missing
+        | NotApplied::Unowned
+        | NotApplied::Store(_) => parked(TimeDelta::zero()),
+    }
+}
+
+async fn put_down(context: &Context, event: Claimed, error: NotApplied) -> Result<(), StoreError> {
+    let clock = Arc::clone(context.clock());
     pool::run(&context.pool, move |conn| {
-        inbox::park(conn, provider, &event_id, &reason, at).map_err(StoreError::from)
+        let now = deciding_time(conn, clock.as_ref())?;
+        let claim = &event.claim;
+        let reason = error.to_string();
+        let fate = fate(claim, &error, now - event.received_at);
+        let held = match fate {
+            Fate::HandedBack(wait) => inbox::hand_back(conn, claim, &reason, now + wait),
+            Fate::Parked(wait) => inbox::park(conn, claim, &reason, now + wait),
+            Fate::Settled(status) => inbox::settle(conn, claim, status, Some(&reason), now),
+        }?;
+        let (provider, event_id) = (&claim.provider, &claim.event_id);
+        if !held {
+            tracing::debug!(provider, event_id, reason, "another worker is at the event");
+        } else if fate == Fate::Settled(Status::Failed) {
+            tracing::error!(
+                provider,
+                event_id,
+                reason,
+                "event failed: an operator must look at it"
+            );
+        } else {
+            tracing::warn!(
+                provider,
+                event_id,
+                reason,
+                attempts = claim.attempts,
+                ?fate,
+                "event not applied"
+            );
+        }
+        Ok(())
     })
     .await
 }
 
-async fn settle(
-    context: &Context,
-    provider: ProviderName,
-    event_id: String,
+/// Settles an event in the transaction that applies it: without the claim, nothing of that stays.
+fn settle(
+    conn: &mut PgConnection,
+    claim: &Claim,
     status: Status,
-    error: Option<String>,
-) -> Result<(), StoreError> {
-    let now = context.clock().now();
-    pool::run(&context.pool, move |conn| {
-        inbox::settle(conn, provider, &event_id, status, error.as_deref(), now)
-            .map_err(StoreError::from)
-    })
-    .await
+    now: DateTime<Utc>,
+) -> Result<(), NotApplied> {
+    if inbox::settle(conn, claim, status, None, now)? {
+        Ok(())
+    } else {
+        Err(NotApplied::Overtaken)
+    }
 }
 
-async fn apply(
-    context: &Context,
-    provider: ProviderName,
-    claimed: &Claimed,
-) -> Result<(), NotApplied> {
+async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
+    let provider = event
+        .claim
+        .provider
+        .parse::<ProviderName>()
+        .map_err(|error| NotApplied::Never(error.to_string()))?;
     let storefront = context
         .storefront(provider)
         .ok_or_else(|| NotApplied::Later("the provider is not configured".to_owned()))?;
-    let event = storefront
+    let hint = storefront
         .provider
-        .parse_event(&claimed.body)
-        .map_err(|error| NotApplied::Never(error.to_string()))?;
-    let event_id = claimed.event_id.clone();
-    match event.hint {
-        Hint::Ignored => Ok(settle(context, provider, event_id, Status::Ignored, None).await?),
+        .parse_event(&event.body)
+        .map_err(|error| NotApplied::Never(error.to_string()))?
+        .hint;
+    let claim = event.claim.clone();
+    match hint {
+        Hint::Ignored => ignore(context, claim).await,
         Hint::CheckoutClosed { session_id } => {
-            close_checkout(context, provider, event_id, session_id).await
+            close_checkout(context, provider, claim, session_id).await
         }
         Hint::Subscription {
-            provider_subscription_id,
-        } => {
-            refresh(
-                context,
-                storefront,
-                &provider_subscription_id,
-                event_id,
-                None,
-            )
-            .await
-        }
+            provider_subscription_id: id,
+        } => refresh(context, storefront, &id, Errand::event(claim, None)).await,
         Hint::CheckoutCompleted {
             session_id,
-            provider_subscription_id,
+            provider_subscription_id: Some(id),
             customer_id,
-            ..
         } => {
             let purchase = Purchase {
                 session_id,
                 customer_id,
             };
-            match provider_subscription_id {
-                Some(subscription) => {
-                    refresh(context, storefront, &subscription, event_id, Some(purchase)).await
-                }
-                // A checkout that sold no subscription is none of ours.
-                None => Ok(settle(context, provider, event_id, Status::Ignored, None).await?),
-            }
+            refresh(
+                context,
+                storefront,
+                &id,
+                Errand::event(claim, Some(purchase)),
+            )
+            .await
         }
+        // A checkout that sold no subscription is none of ours.
+        Hint::CheckoutCompleted { .. } => ignore(context, claim).await,
     }
+}
+
+async fn ignore(context: &Context, claim: Claim) -> Result<(), NotApplied> {
+    let clock = Arc::clone(context.clock());
+    pool::run(&context.pool, move |conn| {
+        let now = deciding_time(conn, clock.as_ref())?;
+        settle(conn, &claim, Status::Ignored, now)
+    })
+    .await
 }
 
 async fn close_checkout(
     context: &Context,
     provider: ProviderName,
-    event_id: String,
+    claim: Claim,
     session_id: String,
 ) -> Result<(), NotApplied> {
-    let now = context.clock().now();
+    let clock = Arc::clone(context.clock());
     pool::run(&context.pool, move |conn| {
         conn.transaction(|conn| {
+            let now = deciding_time(conn, clock.as_ref())?;
             if let Some((customer, attempt)) =
                 checkout_sessions::of_session(conn, provider, &session_id)?
             {
                 checkout_sessions::end(conn, &customer, attempt, Ending::Expired, now)?;
             }
-            inbox::settle(conn, provider, &event_id, Status::Processed, None, now)?;
-            Ok(())
+            settle(conn, &claim, Status::Processed, now)
         })
     })
     .await
 }
 
-/// A checkout that ran through.
-struct Purchase {
-    session_id: String,
-    customer_id: Option<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Makes the stored subscription what the provider says it is.
-async fn refresh(
-    context: &Context,
-    storefront: &Storefront,
-    id: &str,
-    event_id: String,
-    purchase: Option<Purchase>,
-) -> Result<(), NotApplied> {
-    let provider = storefront.provider.name();
-    let lease = {
-        let id = id.to_owned();
-        pool::run(&context.pool, move |conn| {
-            subscriptions::lease(conn, provider, &id).map_err(StoreError::from)
-        })
-        .await?
-    };
-    let fetched = storefront.provider.fetch_subscription(id).await?;
-    let status = match &fetched.status {
-        ProviderStatus::Known(status) => *status,
-        ProviderStatus::Unknown(word) => {
-            return Err(NotApplied::Later(format!(
-                "the provider reports the unknown status \"{word}\""
-            )));
+    fn claim(attempts: i32) -> Claim {
+        Claim {
+            provider: "stripe".to_owned(),
+            event_id: "evt_1".to_owned(),
+            attempts,
+            claimed_until: Some("2026-01-12T00:02:00Z".parse().unwrap()),
         }
-    };
-    let rules = context.meter.rules().clone();
-    pool::run(&context.pool, move |conn| {
-        conn.transaction(|conn| {
-            if !subscriptions::holds(conn, provider, &fetched.id, lease.fence)? {
-                return Err(NotApplied::Overtaken);
-            }
-            let owner = owner(conn, provider, &lease, &fetched, purchase.as_ref())?;
-            let now = deciding_time(conn, rules.clock.as_ref())?;
-            let row = customers::lock_or_create(conn, &owner, now)?;
-            let now = deciding_time(conn, rules.clock.as_ref())?;
-            let plans = rules.book.refresh(conn)?;
-            let stored = subscriptions::of_customer(conn, &owner)?
-                .into_iter()
-                .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
-            let plan = plan_of(conn, provider, &plans, &fetched, stored.as_ref())?;
-            let report = report(&fetched, status, plan, stored.as_ref(), now);
-            let base = stored.unwrap_or_else(|| {
-                first_seen(
-                    provider,
-                    &fetched.id,
-                    &report,
-                    fetched.started_at.unwrap_or(now),
-                )
-            });
-            let occasion = Occasion {
-                fence: lease.fence,
-                cause: Cause::Webhook(&event_id),
-                now,
-            };
-            apply_report(
-                conn,
-                &plans,
-                &owner,
-                row.anchoring(),
-                &base,
-                report,
-                occasion,
-            )?;
-            subscriptions::bind(conn, provider, &fetched.id, &owner)?;
-            if let Some(name) = &fetched.provider_customer_id {
-                provider_customers::bind(conn, &owner, provider, name, now)?;
-            }
-            if let Some(purchase) = &purchase
-                && let Some((customer, attempt)) =
-                    checkout_sessions::of_session(conn, provider, &purchase.session_id)?
-            {
-                checkout_sessions::end(conn, &customer, attempt, Ending::Complete, now)?;
-            }
-            inbox::settle(conn, provider, &event_id, Status::Processed, None, now)?;
-            if lease.customer.is_none() {
-                // What waited for this binding can go on.
-                inbox::wake_parked(conn, now)?;
-            }
-            Ok(())
-        })
-    })
-    .await
+    }
+
+    fn parked_seconds(claim: &Claim, error: &NotApplied) -> i64 {
+        match fate(claim, error, TimeDelta::zero()) {
+            Fate::Parked(wait) => wait.num_seconds(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn patience_doubles_up_to_an_hour_and_heeds_what_the_provider_asks() {
+        let later = NotApplied::Later("not yet".to_owned());
+        let away = |seconds| NotApplied::Away {
+            reason: "away".to_owned(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        assert_eq!(parked_seconds(&claim(1), &later), 2);
+        assert_eq!(parked_seconds(&claim(5), &later), 32);
+        assert_eq!(parked_seconds(&claim(i32::MAX), &later), 3600);
+        assert_eq!(parked_seconds(&claim(1), &away(90)), 90);
+        assert_eq!(parked_seconds(&claim(8), &away(90)), 256);
+        assert_eq!(parked_seconds(&claim(1), &away(u64::MAX)), 3600);
+    }
+
+    #[test]
+    fn what_may_only_be_late_is_given_up_after_a_day() {
+        let (claim, day) = (claim(9), PATIENCE);
+        let almost = day - TimeDelta::seconds(1);
+        for (error, end) in [
+            (NotApplied::Unowned, Status::Ignored),
+            (NotApplied::Missing, Status::Failed),
+        ] {
+            assert!(matches!(fate(&claim, &error, almost), Fate::Parked(_)));
+            assert_eq!(fate(&claim, &error, day), Fate::Settled(end));
+        }
+    }
+
+    #[test]
+    fn who_was_overtaken_comes_back_at_once_but_not_in_step() {
+        let Fate::HandedBack(wait) = fate(&claim(1), &NotApplied::Overtaken, PATIENCE) else {
+            panic!("it was handed back")
+        };
+        assert!((50..=250).contains(&wait.num_milliseconds()), "{wait}");
+    }
 }

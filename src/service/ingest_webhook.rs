@@ -1,7 +1,10 @@
 //! A webhook arrives: verify, keep, acknowledge. What it means is worked out later.
 
+use std::sync::Arc;
+
 use crate::domain::provider_event::{Hint, IncomingEvent, ProviderName};
 use crate::providers::WebhookError;
+use crate::store::clock::deciding_time;
 use crate::store::inbox::{self, Delivery, Status};
 use crate::store::pool::{self, StoreError};
 
@@ -75,11 +78,14 @@ pub async fn ingest(
     let event = storefront.provider.verify_webhook(header, &body, now)?;
     let status = fate_of(&event, storefront.provider.livemode());
     let event_id = event.event_id.clone();
+    let clock = Arc::clone(context.clock());
     let is_new = pool::run(&context.pool, move |conn| {
+        let now = deciding_time(conn, clock.as_ref())?;
         let delivery = Delivery {
             provider,
             event_id: &event.event_id,
             event_type: &event.event_type,
+            subject: event.hint.subject(),
             livemode: event.livemode,
             status,
             body: &body,

@@ -2,9 +2,21 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
 use super::schema::webhooks;
 use crate::domain::provider_event::ProviderName;
+
+/// The advisory lock under which events are claimed ("inbox" in ASCII).
+const CLAIMING: i64 = 0x69_6e_62_6f_78;
+
+/// The waiting events `w` that may be claimed at `$1`: nobody is at them, nor at another event of the same subject. Literals,
+/// not parameters, so that the partial indexes fit.
+const FREE: &str = "w.status IN ('queued', 'parked') \
+    AND (w.claimed_until IS NULL OR w.claimed_until <= $1) \
+    AND NOT EXISTS (SELECT 1 FROM webhooks o WHERE o.provider = w.provider AND o.subject = w.subject \
+        AND o.status IN ('queued', 'parked') AND o.claimed_until > $1)";
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +55,8 @@ pub struct Delivery<'a> {
     pub event_id: &'a str,
     /// The provider's type.
     pub event_type: &'a str,
+    /// The provider's id of what it is about, where that is followed here.
+    pub subject: Option<&'a str>,
     /// Real money?
     pub livemode: bool,
     /// [`Status::Queued`] or [`Status::Ignored`].
@@ -62,6 +76,7 @@ pub fn keep(
             webhooks::provider.eq(delivery.provider.as_str()),
             webhooks::event_id.eq(delivery.event_id),
             webhooks::event_type.eq(delivery.event_type),
+            webhooks::subject.eq(delivery.subject),
             webhooks::livemode.eq(delivery.livemode),
             webhooks::status.eq(delivery.status.as_str()),
             webhooks::attempts.eq(0),
@@ -74,46 +89,67 @@ pub fn keep(
     Ok(kept == 1)
 }
 
-/// An event that a worker claimed.
+/// The right of one worker to put one event down again.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = webhooks, check_for_backend(diesel::pg::Pg))]
-pub struct Claimed {
+pub struct Claim {
     /// Who sent it.
     pub provider: String,
     /// The provider's id.
     pub event_id: String,
-    /// The provider's type.
-    pub event_type: String,
     /// Attempts, this one included.
     pub attempts: i32,
+    /// From then on others may claim it; tells this claim from later ones.
+    pub claimed_until: Option<DateTime<Utc>>,
+}
+
+/// An event that a worker claimed.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = webhooks, check_for_backend(diesel::pg::Pg))]
+pub struct Claimed {
+    /// What it is put down with.
+    #[diesel(embed)]
+    pub claim: Claim,
+    /// The provider's type.
+    pub event_type: String,
     /// The raw body.
     pub body: Vec<u8>,
     /// When it came.
     pub received_at: DateTime<Utc>,
 }
 
-/// Claims the event that is due first, and hides it from other workers until `hidden_until`: should this worker die, the
-/// event comes up again.
+#[derive(QueryableByName)]
+struct Key {
+    #[diesel(sql_type = Text)]
+    provider: String,
+    #[diesel(sql_type = Text)]
+    event_id: String,
+}
+
+/// Claims the event that is due first and of whose subject no other event is claimed. Should this worker die, the event
+/// comes up again at `until`.
 pub fn claim(
     conn: &mut PgConnection,
     now: DateTime<Utc>,
-    hidden_until: DateTime<Utc>,
+    until: DateTime<Utc>,
 ) -> QueryResult<Option<Claimed>> {
     conn.transaction(|conn| {
-        let due: Option<(String, String)> = webhooks::table
-            .filter(webhooks::status.eq_any([Status::Queued.as_str(), Status::Parked.as_str()]))
-            .filter(webhooks::next_attempt_at.le(now))
-            .order(webhooks::next_attempt_at)
-            .select((webhooks::provider, webhooks::event_id))
-            .for_update()
-            .skip_locked()
-            .first(conn)
-            .optional()?;
+        // Two workers would not see each other's claim before it is committed, and take two events of one subject.
+        sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<BigInt, _>(CLAIMING)
+            .execute(conn)?;
+        let due: Option<Key> = sql_query(format!(
+            "SELECT w.provider, w.event_id FROM webhooks w WHERE {FREE} AND w.next_attempt_at <= $1 \
+             ORDER BY w.next_attempt_at, w.received_at LIMIT 1 FOR UPDATE OF w SKIP LOCKED"
+        ))
+        .bind::<Timestamptz, _>(now)
+        .get_result(conn)
+        .optional()?;
         let Some(key) = due else { return Ok(None) };
-        diesel::update(webhooks::table.find(key))
+        diesel::update(webhooks::table.find((key.provider, key.event_id)))
             .set((
                 webhooks::attempts.eq(webhooks::attempts + 1),
-                webhooks::next_attempt_at.eq(hidden_until),
+                webhooks::claimed_until.eq(until),
             ))
             .returning(Claimed::as_returning())
             .get_result(conn)
@@ -121,68 +157,143 @@ pub fn claim(
     })
 }
 
-/// Marks an event applied (in the transaction that applied it), ignored or failed for good.
+/// Marks an event applied (in the transaction that applied it), ignored or failed for good. Returns `false`, having changed
+/// nothing, where the claim was lost.
 pub fn settle(
     conn: &mut PgConnection,
-    provider: ProviderName,
-    event_id: &str,
+    claim: &Claim,
     status: Status,
     error: Option<&str>,
     now: DateTime<Utc>,
-) -> QueryResult<()> {
-    diesel::update(webhooks::table.find((provider.as_str(), event_id)))
-        .set((
-            webhooks::status.eq(status.as_str()),
-            webhooks::error.eq(error),
-            webhooks::processed_at.eq((status == Status::Processed).then_some(now)),
-        ))
-        .execute(conn)?;
-    Ok(())
+) -> QueryResult<bool> {
+    let settled = diesel::update(
+        webhooks::table
+            .find((&claim.provider, &claim.event_id))
+            .filter(webhooks::attempts.eq(claim.attempts))
+            .filter(webhooks::claimed_until.eq(claim.claimed_until)),
+    )
+    .set((
+        webhooks::status.eq(status.as_str()),
+        webhooks::error.eq(error),
+        webhooks::claimed_until.eq(None::<DateTime<Utc>>),
+        webhooks::processed_at.eq((status == Status::Processed).then_some(now)),
+    ))
+    .execute(conn)?;
+    Ok(settled == 1)
 }
 
-/// Keeps an event for later, with the reason.
+/// Keeps an event for later, with the reason. Returns `false`, having changed nothing, where the claim was lost.
 pub fn park(
     conn: &mut PgConnection,
-    provider: ProviderName,
-    event_id: &str,
+    claim: &Claim,
     error: &str,
     next_attempt_at: DateTime<Utc>,
-) -> QueryResult<()> {
-    diesel::update(webhooks::table.find((provider.as_str(), event_id)))
-        .set((
-            webhooks::status.eq(Status::Parked.as_str()),
-            webhooks::error.eq(error),
-            webhooks::next_attempt_at.eq(next_attempt_at),
-        ))
-        .execute(conn)?;
-    Ok(())
+) -> QueryResult<bool> {
+    postpone(conn, claim, claim.attempts, error, next_attempt_at)
 }
 
-/// How many events wait, and since when the oldest does.
-pub fn backlog(conn: &mut PgConnection) -> QueryResult<(i64, Option<DateTime<Utc>>)> {
-    webhooks::table
-        .filter(webhooks::status.eq_any([Status::Queued.as_str(), Status::Parked.as_str()]))
-        .select((
-            diesel::dsl::count_star(),
-            diesel::dsl::min(webhooks::received_at),
-        ))
-        .first(conn)
+/// Like [`park`], for an event that was no trouble itself: the attempt does not count.
+pub fn hand_back(
+    conn: &mut PgConnection,
+    claim: &Claim,
+    error: &str,
+    next_attempt_at: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let attempts = claim.attempts.saturating_sub(1);
+    postpone(conn, claim, attempts, error, next_attempt_at)
 }
 
-/// When the next event is due.
-pub fn next_due(conn: &mut PgConnection) -> QueryResult<Option<DateTime<Utc>>> {
-    webhooks::table
-        .filter(webhooks::status.eq_any([Status::Queued.as_str(), Status::Parked.as_str()]))
-        .select(diesel::dsl::min(webhooks::next_attempt_at))
-        .first(conn)
+fn postpone(
+    conn: &mut PgConnection,
+    claim: &Claim,
+    attempts: i32,
+    error: &str,
+    next_attempt_at: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let postponed = diesel::update(
+        webhooks::table
+            .find((&claim.provider, &claim.event_id))
+            .filter(webhooks::attempts.eq(claim.attempts))
+            .filter(webhooks::claimed_until.eq(claim.claimed_until)),
+    )
+    .set((
+        webhooks::status.eq(Status::Parked.as_str()),
+        webhooks::error.eq(error),
+        webhooks::attempts.eq(attempts),
+        webhooks::next_attempt_at.eq(next_attempt_at),
+        webhooks::claimed_until.eq(None::<DateTime<Utc>>),
+    ))
+    .execute(conn)?;
+    Ok(postponed == 1)
 }
 
-/// Makes parked events due at once: something they wait for may have come.
-pub fn wake_parked(conn: &mut PgConnection, now: DateTime<Utc>) -> QueryResult<usize> {
+/// What has not been applied.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Backlog {
+    /// Events that wait.
+    #[diesel(sql_type = BigInt)]
+    pub unprocessed: i64,
+    /// When the oldest of them came.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub oldest_received_at: Option<DateTime<Utc>>,
+    /// Events that were given up.
+    #[diesel(sql_type = BigInt)]
+    pub failed: i64,
+}
+
+/// How much has not been applied.
+pub fn backlog(conn: &mut PgConnection) -> QueryResult<Backlog> {
+    sql_query(
+        "SELECT count(*) AS unprocessed, min(received_at) AS oldest_received_at, \
+         (SELECT count(*) FROM webhooks WHERE status = 'failed') AS failed \
+         FROM webhooks WHERE status IN ('queued', 'parked')",
+    )
+    .get_result(conn)
+}
+
+#[derive(QueryableByName)]
+struct Due {
+    #[diesel(sql_type = Timestamptz)]
+    next_attempt_at: DateTime<Utc>,
+}
+
+/// When the next event is due, apart from those that wait for the end of a claim.
+pub fn next_due(conn: &mut PgConnection, now: DateTime<Utc>) -> QueryResult<Option<DateTime<Utc>>> {
+    let due: Option<Due> = sql_query(format!(
+        "SELECT w.next_attempt_at FROM webhooks w WHERE {FREE} ORDER BY w.next_attempt_at LIMIT 1"
+    ))
+    .bind::<Timestamptz, _>(now)
+    .get_result(conn)
+    .optional()?;
+    Ok(due.map(|due| due.next_attempt_at))
+}
+
+/// Makes the parked events about one subject due at once: what they wait for may have come.
+pub fn wake(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    subject: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(
+        webhooks::table
+            .filter(webhooks::provider.eq(provider.as_str()))
+            .filter(webhooks::subject.eq(subject))
+            .filter(webhooks::status.eq(Status::Parked.as_str()))
+            .filter(webhooks::next_attempt_at.gt(now))
+            .filter(webhooks::claimed_until.is_null()),
+    )
+    .set(webhooks::next_attempt_at.eq(now))
+    .execute(conn)
+}
+
+/// Makes every parked event due at once: the configuration that they wait for may be in force now.
+pub fn wake_all(conn: &mut PgConnection, now: DateTime<Utc>) -> QueryResult<usize> {
     diesel::update(
         webhooks::table
             .filter(webhooks::status.eq(Status::Parked.as_str()))
-            .filter(webhooks::next_attempt_at.gt(now)),
+            .filter(webhooks::next_attempt_at.gt(now))
+            .filter(webhooks::claimed_until.is_null()),
     )
     .set(webhooks::next_attempt_at.eq(now))
     .execute(conn)

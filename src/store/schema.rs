@@ -206,6 +206,7 @@ diesel::table! {
         event_id -> Text,
         #[sql_name = "type"]
         event_type -> Text,
+        subject -> Nullable<Text>,
         livemode -> Bool,
         status -> Text,
         error -> Nullable<Text>,
@@ -213,6 +214,7 @@ diesel::table! {
         body -> Bytea,
         received_at -> Timestamptz,
         next_attempt_at -> Timestamptz,
+        claimed_until -> Nullable<Timestamptz>,
         processed_at -> Nullable<Timestamptz>,
     }
 }

@@ -131,6 +131,48 @@ pub fn save(
     Ok(())
 }
 
+/// The provider's ids of live subscriptions whose period ended before `ended_before` and that were not looked at since
+/// `seen_before`, longest unseen first.
+pub fn overdue(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    ended_before: DateTime<Utc>,
+    seen_before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<Vec<String>> {
+    let live = [
+        SubscriptionStatus::Trialing,
+        SubscriptionStatus::Active,
+        SubscriptionStatus::PastDue,
+    ];
+    subscriptions::table
+        .filter(subscriptions::provider.eq(provider.as_str()))
+        .filter(subscriptions::status.eq_any(live.map(|status| status.as_str())))
+        .filter(subscriptions::current_period_end.lt(ended_before))
+        .filter(subscriptions::updated_at.lt(seen_before))
+        .order(subscriptions::updated_at)
+        .limit(limit)
+        .select(subscriptions::provider_subscription_id)
+        .load(conn)
+}
+
+/// Remembers that a subscription was looked at in vain, so that the next round begins with others.
+pub fn mark_seen(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    id: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(
+        subscriptions::table
+            .filter(subscriptions::provider.eq(provider.as_str()))
+            .filter(subscriptions::provider_subscription_id.eq(id)),
+    )
+    .set(subscriptions::updated_at.eq(now))
+    .execute(conn)?;
+    Ok(())
+}
+
 /// Why a subscription changed.
 #[derive(Debug, Clone, Copy)]
 pub enum Cause<'a> {
@@ -138,6 +180,8 @@ pub enum Cause<'a> {
     Webhook(&'a str),
     /// An operator.
     Operator,
+    /// A look of our own, because nothing was heard.
+    Job,
 }
 
 /// Records what changed. `before` is `None` for a subscription that is new here.
@@ -152,6 +196,7 @@ pub fn record_transition(
     let (cause, event_id) = match cause {
         Cause::Webhook(event) => ("webhook", Some(event)),
         Cause::Operator => ("operator", None),
+        Cause::Job => ("job", None),
     };
     diesel::insert_into(subscription_transitions::table)
         .values((

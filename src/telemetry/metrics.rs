@@ -38,6 +38,7 @@ struct Inner {
     bad_signatures: Family<ProviderLabels, Counter>,
     inbox_unprocessed: Gauge,
     inbox_oldest_seconds: Gauge,
+    inbox_failed: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,6 +77,7 @@ impl Metrics {
         let bad_signatures = Family::default();
         let inbox_unprocessed = Gauge::default();
         let inbox_oldest_seconds = Gauge::default();
+        let inbox_failed = Gauge::default();
         // The encoder appends `_total` to counters.
         registry.register("http_requests", "Requests answered", http_requests.clone());
         registry.register(
@@ -100,6 +102,11 @@ impl Metrics {
             "Age of the oldest event not yet applied, 0 when there is none",
             inbox_oldest_seconds.clone(),
         );
+        registry.register(
+            "plangate_inbox_failed",
+            "Webhook events given up, which a person must look at",
+            inbox_failed.clone(),
+        );
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -110,6 +117,7 @@ impl Metrics {
                 bad_signatures,
                 inbox_unprocessed,
                 inbox_oldest_seconds,
+                inbox_failed,
             }),
         }
     }
@@ -152,10 +160,11 @@ impl Metrics {
             .inc();
     }
 
-    /// Sets how many events wait in the inbox and how old the oldest of them is.
-    pub fn inbox(&self, unprocessed: i64, oldest_seconds: i64) {
+    /// Sets how many events wait in the inbox, how old the oldest of them is, and how many were given up.
+    pub fn inbox(&self, unprocessed: i64, oldest_seconds: i64, failed: i64) {
         self.inner.inbox_unprocessed.set(unprocessed);
         self.inner.inbox_oldest_seconds.set(oldest_seconds);
+        self.inner.inbox_failed.set(failed);
     }
 
     /// All figures in the `OpenMetrics` text format.
@@ -192,7 +201,7 @@ mod tests {
         metrics.decision("consume", "within_limit");
         metrics.webhook("stripe", "queued");
         metrics.webhook_signature_failure("stripe");
-        metrics.clone().inbox(3, 41);
+        metrics.clone().inbox(3, 41, 2);
         let text = metrics.encode().unwrap();
         for line in [
             r#"http_requests_total{method="GET",route="/plans/{tier}",status="200"} 1"#,
@@ -204,6 +213,7 @@ mod tests {
             r#"plangate_webhook_signature_failures_total{provider="stripe"} 1"#,
             "plangate_inbox_unprocessed 3",
             "plangate_inbox_oldest_seconds 41",
+            "plangate_inbox_failed 2",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

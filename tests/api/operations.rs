@@ -16,6 +16,7 @@ fn queue_an_event(app: &TestApp) {
         provider: ProviderName::Stripe,
         event_id: "evt_1",
         event_type: "customer.subscription.updated",
+        subject: Some("sub_1"),
         livemode: false,
         status: Status::Queued,
         body: b"{}",
@@ -32,7 +33,8 @@ async fn a_healthy_service_is_alive_and_ready() {
     assert_eq!(ready, json!({"status": "ready"}));
     for verbose in ["/readyz?verbose", "/readyz?verbose=true"] {
         let ready = app.get(verbose).anonymous().send().await.ok();
-        let inbox = json!({"unprocessed": 0, "oldest_received_at": null, "late": false});
+        let inbox =
+            json!({"unprocessed": 0, "oldest_received_at": null, "late": false, "failed": 0});
         assert_eq!(
             ready["checks"],
             json!({"database": "ok", "migrations": "ok", "traffic": "ok", "inbox": inbox})
@@ -53,7 +55,7 @@ async fn an_event_that_waits_long_shows_but_does_not_take_the_service_away() {
     let inbox = app.get("/readyz?verbose").send().await.ok()["checks"]["inbox"].clone();
     assert_eq!(
         inbox,
-        json!({"unprocessed": 1, "oldest_received_at": "2026-01-12T00:00:00Z", "late": true})
+        json!({"unprocessed": 1, "oldest_received_at": "2026-01-12T00:00:00Z", "late": true, "failed": 0})
     );
     let figures = app.get("/metrics").send().await.text;
     assert!(

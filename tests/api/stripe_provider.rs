@@ -111,7 +111,6 @@ async fn a_checkout_leads_to_a_subscription() {
         Hint::CheckoutCompleted {
             session_id: session.id,
             provider_subscription_id: Some(subscription_id.clone()),
-            provider_customer_id: Some(customer.clone()),
             customer_id: Some("acme".to_owned()),
         }
     );

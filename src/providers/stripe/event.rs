@@ -1,10 +1,9 @@
 //! Stripe's webhook bodies, read into hints.
 
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::objects::{Identified, Reference, Session, instant};
+use super::objects::{Identified, Reference, Session};
 use crate::domain::provider_event::{Hint, IncomingEvent};
 use crate::providers::WebhookError;
 
@@ -19,17 +18,8 @@ struct Envelope {
     #[serde(rename = "type")]
     kind: String,
     livemode: bool,
-    created: Created,
     #[serde(default)]
     data: Value,
-}
-
-/// Snapshot events count seconds, thin ones write the time out.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Created {
-    Seconds(i64),
-    Written(DateTime<Utc>),
 }
 
 /// An invoice: only the subscription it bills.
@@ -61,11 +51,6 @@ pub(super) fn parse(body: &[u8]) -> Result<IncomingEvent, WebhookError> {
             return Err(not_an_event(format!("its {name} is empty or too long")));
         }
     }
-    let created_at = match envelope.created {
-        Created::Seconds(seconds) => instant(Some(seconds)),
-        Created::Written(instant) => Some(instant),
-    }
-    .ok_or_else(|| not_an_event("its time is out of range"))?;
     let hint = match envelope.object.as_str() {
         "event" => hint(&envelope.kind, envelope.data)?,
         // Thin events speak of meters so far, never of what the core follows.
@@ -75,7 +60,6 @@ pub(super) fn parse(body: &[u8]) -> Result<IncomingEvent, WebhookError> {
         event_id: envelope.id,
         event_type: envelope.kind,
         livemode: envelope.livemode,
-        created_at,
         hint,
     })
 }
@@ -94,7 +78,6 @@ fn hint(kind: &str, mut data: Value) -> Result<Hint, WebhookError> {
                     .or(session.client_reference_id.filter(|id| !id.is_empty())),
                 session_id: session.id,
                 provider_subscription_id: session.subscription.map(Reference::into_id),
-                provider_customer_id: session.customer.map(Reference::into_id),
             })
         }
         "checkout.session.expired" | "checkout.session.async_payment_failed" => {
@@ -195,16 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_shows_who_it_is_and_when_it_was_made() {
+    fn an_event_shows_who_it_is() {
         let event = event("product.created", &json!({"id": "prod_1"}));
         assert_eq!(
             (event.event_id.as_str(), event.event_type.as_str()),
             ("evt_1", "product.created")
         );
-        assert_eq!(
-            (event.livemode, event.created_at),
-            (false, instant(Some(1_767_225_600)).unwrap())
-        );
+        assert!(!event.livemode);
         assert_eq!(event.hint, Hint::Ignored);
     }
 
@@ -264,7 +244,6 @@ mod tests {
         let expected = |customer_id: Option<&str>| Hint::CheckoutCompleted {
             session_id: "cs_1".to_owned(),
             provider_subscription_id: Some("sub_1".to_owned()),
-            provider_customer_id: Some("cus_1".to_owned()),
             customer_id: customer_id.map(str::to_owned),
         };
         for kind in [
@@ -327,14 +306,13 @@ mod tests {
             (event.event_id.as_str(), event.livemode, event.hint),
             ("evt_test_1", true, Hint::Ignored)
         );
-        assert_eq!(event.created_at.timestamp_millis(), 1_767_225_600_250);
     }
 
     #[test]
     fn signed_bodies_that_are_no_events_are_refused_with_the_reason() {
         let event = json!({"id": "evt_1", "object": "event", "type": "x", "livemode": false, "created": 1, "data": {"object": {}}});
         assert!(parse(event.to_string().as_bytes()).is_ok());
-        for field in ["id", "object", "type", "livemode", "created"] {
+        for field in ["id", "object", "type", "livemode"] {
             let mut without = event.clone();
             without.as_object_mut().unwrap().remove(field);
             assert!(not_an_event(without.to_string().as_bytes()).contains(field));
@@ -350,7 +328,6 @@ mod tests {
         );
         assert!(not_an_event(with("id", json!("")).as_bytes()).contains("id"));
         assert!(not_an_event(with("id", json!("e".repeat(256))).as_bytes()).contains("id"));
-        assert!(not_an_event(with("created", json!(i64::MAX)).as_bytes()).contains("time"));
         let pointless = with("type", json!("customer.subscription.updated"));
         assert!(
             not_an_event(pointless.as_bytes()).contains("data.object"),

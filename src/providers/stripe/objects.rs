@@ -261,8 +261,6 @@ pub(super) struct Session {
     expires_at: Option<i64>,
     /// `payment`, `setup` or `subscription`.
     pub(super) mode: Option<String>,
-    /// Who paid.
-    pub(super) customer: Option<Reference<Identified>>,
     /// What it made.
     pub(super) subscription: Option<Reference<Identified>>,
     /// Our id for it. A payment link's visitor can set this, so the metadata goes before it.

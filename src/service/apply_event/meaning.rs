@@ -3,13 +3,24 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::{NotApplied, Purchase};
+use super::NotApplied;
+use super::refresh::Purchase;
 use crate::domain::ids::CustomerId;
 use crate::domain::plans::Plans;
 use crate::domain::provider_event::{ProviderName, ProviderSubscription};
 use crate::domain::subscription::{PlanRef, Report, Subscription, SubscriptionStatus};
 use crate::store::subscriptions::Lease;
 use crate::store::{checkout_sessions, plan_versions, provider_customers};
+
+/// Whose a subscription is.
+pub(super) struct Owner {
+    /// Our id.
+    pub(super) customer: String,
+    /// Whether we ourselves said so, at the session or on the subscription. What a visitor wrote into a payment link may give
+    /// somebody a subscription, but must not make the payer that customer's name at the provider. Neither may a subscription
+    /// that was bound that way earlier: being bound vouches for nothing.
+    pub(super) vouched: bool,
+}
 
 /// Whose subscription it is: whoever it was bound to first, else whoever bought it, else whoever is named in what the
 /// provider kept for us.
@@ -19,30 +30,34 @@ pub(super) fn owner(
     lease: &Lease,
     fetched: &ProviderSubscription,
     purchase: Option<&Purchase>,
-) -> Result<String, NotApplied> {
-    if let Some(customer) = &lease.customer {
-        return Ok(customer.clone());
-    }
-    if let Some(purchase) = purchase
-        && let Some((customer, _)) =
-            checkout_sessions::of_session(conn, provider, &purchase.session_id)?
-    {
-        return Ok(customer);
-    }
-    let named = fetched
-        .customer_id
-        .as_deref()
-        .or_else(|| purchase.and_then(|purchase| purchase.customer_id.as_deref()));
-    if let Some(customer) = named.and_then(|named| CustomerId::parse(named).ok()) {
-        return Ok(customer.as_str().to_owned());
-    }
-    let bound = match &fetched.provider_customer_id {
-        Some(name) => provider_customers::customer_of(conn, provider, name)?,
+) -> Result<Owner, NotApplied> {
+    let our_customer = |name: &str| {
+        CustomerId::parse(name)
+            .ok()
+            .map(|id| id.as_str().to_owned())
+    };
+    let marked = fetched.customer_id.as_deref().and_then(our_customer);
+    let bought = match purchase {
+        Some(purchase) => checkout_sessions::of_session(conn, provider, &purchase.session_id)?
+            .map(|(customer, _)| customer),
         None => None,
     };
-    bound.ok_or_else(|| {
-        NotApplied::Later("no customer is bound to this subscription yet".to_owned())
-    })
+    let visitor =
+        || purchase.and_then(|purchase| purchase.customer_id.as_deref().and_then(our_customer));
+    let known = lease
+        .customer
+        .clone()
+        .or_else(|| bought.clone())
+        .or_else(|| marked.clone())
+        .or_else(visitor);
+    let customer = match (known, &fetched.provider_customer_id) {
+        (Some(customer), _) => Some(customer),
+        (None, Some(name)) => provider_customers::customer_of(conn, provider, name)?,
+        (None, None) => None,
+    };
+    let customer = customer.ok_or(NotApplied::Unowned)?;
+    let vouched = [&bought, &marked].contains(&&Some(customer.clone()));
+    Ok(Owner { customer, vouched })
 }
 
 /// Which plan version the reported prices mean. A subscription keeps the version it was sold as long as its price is of that

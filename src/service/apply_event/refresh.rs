@@ -1,0 +1,160 @@
+//! One subscription is fetched and written down as the provider has it.
+
+use std::sync::Arc;
+
+use diesel::prelude::*;
+
+use super::meaning::{owner, plan_of, report};
+use super::{NotApplied, settle};
+use crate::domain::provider_event::ProviderStatus;
+use crate::service::context::{Context, Storefront};
+use crate::service::subscriptions::{Occasion, apply_report, first_seen};
+use crate::store::checkout_sessions::{self, Ending};
+use crate::store::clock::deciding_time;
+use crate::store::inbox::{self, Claim, Status};
+use crate::store::pool::{self, StoreError};
+use crate::store::subscriptions::{self, Cause};
+use crate::store::{customers, provider_customers};
+
+/// A checkout that ran through.
+pub(super) struct Purchase {
+    /// The provider's id of the session.
+    pub(super) session_id: String,
+    /// Whom the session names; where it began with a payment link, that is the visitor's word.
+    pub(super) customer_id: Option<String>,
+}
+
+/// What a subscription is fetched for.
+pub(super) struct Errand {
+    /// The event to settle with it; none where we look on our own account.
+    event: Option<Claim>,
+    purchase: Option<Purchase>,
+}
+
+impl Errand {
+    /// An event asks for it.
+    pub(super) const fn event(claim: Claim, purchase: Option<Purchase>) -> Self {
+        Self {
+            event: Some(claim),
+            purchase,
+        }
+    }
+
+    /// Nobody asks for it.
+    pub(super) const fn unasked() -> Self {
+        Self {
+            event: None,
+            purchase: None,
+        }
+    }
+
+    fn cause(&self) -> Cause<'_> {
+        self.event
+            .as_ref()
+            .map_or(Cause::Job, |claim| Cause::Webhook(&claim.event_id))
+    }
+}
+
+/// Makes the stored subscription what the provider says it is.
+pub(super) async fn refresh(
+    context: &Context,
+    storefront: &Storefront,
+    id: &str,
+    errand: Errand,
+) -> Result<(), NotApplied> {
+    let provider = storefront.provider.name();
+    let lease = {
+        let id = id.to_owned();
+        pool::run(&context.pool, move |conn| {
+            subscriptions::lease(conn, provider, &id).map_err(StoreError::from)
+        })
+        .await?
+    };
+    let fetched = storefront.provider.fetch_subscription(id).await?;
+    let status = match &fetched.status {
+        ProviderStatus::Known(status) => *status,
+        ProviderStatus::Unknown(word) => {
+            return Err(NotApplied::Later(format!(
+                "the provider reports the unknown status \"{word}\""
+            )));
+        }
+    };
+    let rules = context.meter.rules().clone();
+    let newly_bound = lease.customer.is_none();
+    pool::run(&context.pool, move |conn| {
+        conn.transaction(|conn| {
+            if !subscriptions::holds(conn, provider, &fetched.id, lease.fence)? {
+                return Err(NotApplied::Overtaken);
+            }
+            let purchase = errand.purchase.as_ref();
+            let owner = owner(conn, provider, &lease, &fetched, purchase)?;
+            let now = deciding_time(conn, rules.clock.as_ref())?;
+            let row = customers::lock_or_create(conn, &owner.customer, now)?;
+            let now = deciding_time(conn, rules.clock.as_ref())?;
+            let plans = rules.book.refresh(conn)?;
+            let stored = subscriptions::of_customer(conn, &owner.customer)?
+                .into_iter()
+                .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
+            let plan = plan_of(conn, provider, &plans, &fetched, stored.as_ref())?;
+            let report = report(&fetched, status, plan, stored.as_ref(), now);
+            let base = stored.unwrap_or_else(|| {
+                first_seen(
+                    provider,
+                    &fetched.id,
+                    &report,
+                    fetched.started_at.unwrap_or(now),
+                )
+            });
+            let occasion = Occasion {
+                fence: lease.fence,
+                cause: errand.cause(),
+                now,
+            };
+            apply_report(
+                conn,
+                &plans,
+                &owner.customer,
+                row.anchoring(),
+                &base,
+                report,
+                occasion,
+            )?;
+            subscriptions::bind(conn, provider, &fetched.id, &owner.customer)?;
+            if let Some(name) = &fetched.provider_customer_id
+                && owner.vouched
+            {
+                provider_customers::bind(conn, &owner.customer, provider, name, now)?;
+            }
+            if let Some(purchase) = purchase
+                && let Some((customer, attempt)) =
+                    checkout_sessions::of_session(conn, provider, &purchase.session_id)?
+            {
+                checkout_sessions::end(conn, &customer, attempt, Ending::Complete, now)?;
+            }
+            match &errand.event {
+                Some(claim) => settle(conn, claim, Status::Processed, now),
+                None => Ok(()),
+            }
+        })
+    })
+    .await?;
+    if newly_bound {
+        wake_the_waiting(context, storefront, id).await;
+    }
+    Ok(())
+}
+
+/// What waited for the binding can go on. Where this fails, they come up at their own times.
+async fn wake_the_waiting(context: &Context, storefront: &Storefront, id: &str) {
+    let provider = storefront.provider.name();
+    let clock = Arc::clone(context.clock());
+    let subject = id.to_owned();
+    let woken: Result<usize, StoreError> = pool::run(&context.pool, move |conn| {
+        let now = deciding_time(conn, clock.as_ref())?;
+        Ok(inbox::wake(conn, provider, &subject, now)?)
+    })
+    .await;
+    if let Err(error) = woken {
+        tracing::warn!(%provider, subscription = id, %error, "the events that waited were not woken");
+    }
+}
