@@ -2,6 +2,7 @@
 
 mod delivery;
 mod order;
+mod patience;
 mod plan_in_force;
 
 use chrono::{DateTime, Utc};
