@@ -222,7 +222,6 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
         .hint;
     let claim = event.claim.clone();
     match hint {
-        Hint::Ignored => ignore(context, claim).await,
         Hint::CheckoutClosed { session_id } => {
             close_checkout(context, provider, claim, session_id).await
         }
@@ -247,7 +246,7 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
             .await
         }
         // A checkout that sold no subscription is none of ours.
-        Hint::CheckoutCompleted { .. } => ignore(context, claim).await,
+        Hint::Ignored | Hint::CheckoutCompleted { .. } => ignore(context, claim).await,
     }
 }
 

@@ -147,7 +147,7 @@ pub fn overdue(
     ];
     subscriptions::table
         .filter(subscriptions::provider.eq(provider.as_str()))
-        .filter(subscriptions::status.eq_any(live.map(|status| status.as_str())))
+        .filter(subscriptions::status.eq_any(live.map(SubscriptionStatus::as_str)))
         .filter(subscriptions::current_period_end.lt(ended_before))
         .filter(subscriptions::updated_at.lt(seen_before))
         .order(subscriptions::updated_at)
