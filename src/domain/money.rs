@@ -144,11 +144,6 @@ impl UnitAmount {
             .map(|amount| AmountDecimal(amount.normalize()))
             .map_err(|_| AmountOverflow)
     }
-
-    /// Whether a unit is given away.
-    pub fn is_zero(self) -> bool {
-        self.0.is_zero()
-    }
 }
 
 impl fmt::Display for UnitAmount {

@@ -175,7 +175,7 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
     let standing = &snapshot.standing;
     let plan = &standing.plan.plan;
     let decisions = meter::survey(snapshot, context.meter.rules().enforcement);
-    let usage = UsageMetric::all(context, snapshot);
+    let usage = UsageMetric::all(&decisions);
     let name = |key: &str| {
         let features = snapshot.plans.features();
         features

@@ -20,7 +20,7 @@ use crate::domain::ids::CustomerId;
 use crate::domain::period::Period;
 use crate::domain::permission::Permission;
 use crate::domain::timestamp::Timestamp;
-use crate::meter::{self, MeterError, Snapshot};
+use crate::meter::{self, MeterError};
 use crate::service::context::Context;
 use crate::store::ledger::{self, Shown};
 use crate::store::pool::{self, StoreError};
@@ -89,13 +89,14 @@ impl UsageMetric {
         }
     }
 
-    /// Every counter of a customer, in the catalogue's order.
-    pub fn all(context: &Context, snapshot: &Snapshot) -> Vec<Self> {
-        meter::survey(snapshot, context.meter.rules().enforcement)
-            .into_iter()
+    /// Every counter of a customer, in the order of the survey of its features.
+    pub fn all(survey: &[Decision]) -> Vec<Self> {
+        survey
+            .iter()
             .filter(|decision| {
                 matches!(decision.kind, FeatureKind::Metered | FeatureKind::Allocated)
             })
+            .cloned()
             .map(Self::of)
             .collect()
     }
@@ -131,8 +132,9 @@ pub(crate) async fn get_usage(
     actor.require(Permission::ReadEntitlements)?;
     let customer = actor.customer_of_query(query.0.customer_id)?;
     let snapshot = known_snapshot(&context, &customer).await?;
+    let survey = meter::survey(&snapshot, context.meter.rules().enforcement);
     Ok(HttpResponse::Ok().json(UsageResponse {
-        metrics: UsageMetric::all(&context, &snapshot),
+        metrics: UsageMetric::all(&survey),
         plan: DecisionPlan::of(&snapshot.standing),
         customer_id: snapshot.customer_id,
         as_of: snapshot.now,

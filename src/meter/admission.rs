@@ -95,7 +95,11 @@ fn settle(
             updated_at: snapshot.now,
         },
     )?;
-    let outcome = serde_json::to_value(&decision)
+    // Only a key's answer is ever given again.
+    let outcome = effect
+        .key
+        .map(|_| serde_json::to_value(&decision))
+        .transpose()
         .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
     ledger::append(
         conn,
@@ -110,7 +114,7 @@ fn settle(
             idempotency_key: effect.key.map(|key| key.as_str().to_owned()),
             fingerprint: effect.key.map(|_| effect.fingerprint),
             properties: effect.properties,
-            outcome: effect.key.map(|_| outcome),
+            outcome,
             occurred_at: snapshot.now,
             recorded_at: snapshot.now,
         },

@@ -81,8 +81,9 @@ fn record_one(
         Ok(counter) => counter,
         Err(refusal) => return Ok(Recorded::Invalid(refusal)),
     };
-    if snapshot.standing.anchoring.since == Some(counter.period_start) {
-        // Under a new anchor: whatever period still ran ended when the anchor took over.
+    let first = counter.value == event.quantity;
+    if first && snapshot.standing.anchoring.since == Some(counter.period_start) {
+        // The first use under a new anchor: whatever period still ran ended when the anchor took over.
         counters::close_running(conn, customer, counter.period_start)?;
     }
     counters::save(conn, &counter)?;
