@@ -94,6 +94,7 @@ async fn serve_on(
         listening.handle.stop(true).await;
     }
     jobs.stop().await;
+    application.context().meter.drain().await;
     match ended {
         None => Ok(()),
         Some(Ok(Ok(()))) => Err(Failure::Refused(

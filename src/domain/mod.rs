@@ -15,6 +15,7 @@ pub mod plans;
 pub mod policy;
 pub mod provider_event;
 pub mod quantity;
+pub mod reservation;
 pub mod standing;
 pub mod subscription;
 pub mod terms;

@@ -91,7 +91,11 @@ pub(crate) async fn check(
     let customer = actor.customer_of_body(body.0.customer_id.clone())?;
     let decisions = context
         .meter
-        .check(customer.as_str(), vec![body.0.question()])
+        .check(
+            customer.as_str(),
+            vec![body.0.question()],
+            meter::Consistency::Default,
+        )
         .await?;
     let decision = decisions
         .into_iter()
@@ -184,7 +188,11 @@ pub(crate) async fn check_batch(
             .map(|(_, _, question)| question.clone())
             .collect();
         let indices = of_customer.iter().map(|(index, _, _)| *index);
-        match context.meter.check(customer.as_str(), questions).await {
+        match context
+            .meter
+            .check(customer.as_str(), questions, meter::Consistency::Default)
+            .await
+        {
             Ok(decisions) => {
                 for (index, decision) in indices.zip(decisions) {
                     if let Ok(decision) = &decision {

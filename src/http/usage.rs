@@ -312,6 +312,8 @@ pub(crate) async fn usage_history(
             format!("asks for more than {SPANS_MAX} spans"),
         ));
     }
+    // A whole period, and then as long as a closed one takes usage.
+    let latest = TimeDelta::days(32 + i64::from(snapshot.plans.late_usage_days));
     let buckets = {
         let (customer, feature) = (customer.clone(), feature.clone());
         pool::run(&context.pool, move |conn| {
@@ -322,6 +324,7 @@ pub(crate) async fn usage_history(
                 granularity.as_str(),
                 from,
                 to,
+                latest,
             )
             .map_err(StoreError::from)
         })

@@ -1,14 +1,60 @@
 //! What can be asked of the meter, and what it answers.
 
-use chrono::{DateTime, Utc};
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::account::Account;
+
 use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::Decision;
 use crate::domain::ids::{CustomerId, IdempotencyKey};
+use crate::domain::reservation::{Reservation, ReservationId, ReservationState};
+use crate::store::ledger::KeyUse;
 use crate::store::pool::StoreError;
+
+/// What a batch must read for its commands, besides where their customers stand now.
+#[derive(Debug, Default)]
+pub(super) struct Needs<'a> {
+    pub(super) keys: Vec<KeyUse<'a>>,
+    pub(super) reservations: Vec<(&'a str, ReservationId)>,
+    pub(super) reservation_keys: Vec<(&'a str, &'a str)>,
+    /// Customers whose counters of past periods may be needed.
+    pub(super) past: HashSet<&'a str>,
+}
+
+/// Something that changes what is counted or held of one customer.
+pub(super) trait Command: Send + 'static {
+    /// What the caller is told.
+    type Answer: Send + 'static;
+
+    /// Whose.
+    fn customer(&self) -> &CustomerId;
+
+    /// Says what must be read to judge it.
+    fn needs<'a>(&'a self, needs: &mut Needs<'a>);
+
+    /// Whether a customer who was never seen is made by it.
+    fn creates(&self) -> bool {
+        true
+    }
+
+    /// Roughly how many bytes of the caller's own notes it carries.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// The answer where there is no such customer, and none is made.
+    fn of_nobody(&self) -> Result<Self::Answer, MeterError> {
+        Err(MeterError::UnknownCustomer)
+    }
+
+    /// Judges it and changes the account. A refusal has changed nothing.
+    fn judge(&self, account: &mut Account<'_>) -> Result<Self::Answer, MeterError>;
+}
 
 /// Admit and count, in one step.
 #[derive(Debug, Clone)]
@@ -72,6 +118,67 @@ pub struct Record {
     pub properties: Option<Value>,
 }
 
+/// Usage of one customer that has happened already. One bad event fails no other.
+#[derive(Debug, Clone)]
+pub(super) struct RecordAll {
+    /// Whose.
+    pub(super) customer: CustomerId,
+    /// Each of them that customer's.
+    pub(super) events: Vec<Record>,
+}
+
+/// Hold units for work that is about to be done.
+#[derive(Debug, Clone)]
+pub struct Reserve {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Feature key.
+    pub feature: String,
+    /// Units; at least 1.
+    pub quantity: i64,
+    /// For how long they are held; whole seconds.
+    pub ttl: TimeDelta,
+    /// Makes a repetition safe.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// Record held units as used, and free the rest.
+#[derive(Debug, Clone)]
+pub struct CommitReservation {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Which.
+    pub id: ReservationId,
+    /// Units, from 0; `None`: all of them.
+    pub quantity: Option<i64>,
+}
+
+/// Free held units.
+#[derive(Debug, Clone)]
+pub struct ReleaseReservation {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Which.
+    pub id: ReservationId,
+}
+
+/// An operator's correction of what is counted.
+#[derive(Debug, Clone)]
+pub struct Adjust {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Feature key.
+    pub feature: String,
+    /// Units to add; negative to take away.
+    pub delta: i64,
+    /// Why.
+    pub reason: String,
+    /// Who, for the audit log.
+    pub actor: String,
+    /// Makes a repetition safe.
+    pub key: IdempotencyKey,
+}
+
 /// What became of recorded usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
@@ -89,6 +196,37 @@ pub struct Settled {
     /// The decision.
     pub decision: Decision,
     /// It was made by an earlier request under the same key.
+    pub replayed: bool,
+}
+
+/// The answer to a reservation.
+#[derive(Debug, Clone)]
+pub struct Reserved {
+    /// What is held; `None`: it was denied.
+    pub reservation: Option<Reservation>,
+    /// The decision.
+    pub decision: Decision,
+    /// It was made by an earlier request under the same key.
+    pub replayed: bool,
+}
+
+/// The answer to a commit.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The reservation, committed.
+    pub reservation: Reservation,
+    /// The decision, with what it recorded.
+    pub decision: Decision,
+    /// An earlier request committed it.
+    pub replayed: bool,
+}
+
+/// The answer to a reservation's release.
+#[derive(Debug, Clone)]
+pub struct Freed {
+    /// The reservation, released.
+    pub reservation: Reservation,
+    /// An earlier request released it.
     pub replayed: bool,
 }
 
@@ -123,6 +261,31 @@ pub enum MeterError {
         /// How many exist.
         used: i64,
     },
+    /// The count would not fit into 64 bits.
+    #[error("the period's usage would not fit into 64 bits")]
+    Uncountable,
+    /// The customer has no such reservation.
+    #[error("there is no such reservation")]
+    UnknownReservation,
+    /// The reservation was settled in another way.
+    #[error("the reservation is {} already", .state.as_str())]
+    ReservationSettled {
+        /// What became of it.
+        state: ReservationState,
+    },
+    /// The reservation's time ran out, and its units are not to be had any more. The decision tells why, unless the period that
+    /// they were held in takes no usage any more.
+    #[error("the reservation has expired, and what it held is not to be had any more")]
+    ReservationExpired(Option<Box<Decision>>),
+    /// More would be committed than is held.
+    #[error("only {held} are held")]
+    CommitAboveHold {
+        /// How many.
+        held: i64,
+    },
+    /// Too many commands wait: nothing was done, a repetition may succeed.
+    #[error("too many requests wait to be recorded")]
+    Overloaded,
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -143,6 +306,11 @@ fn shown_key(key: &str) -> String {
     } else {
         " of so long a key".to_owned()
     }
+}
+
+/// What a caller's notes take, as JSON.
+pub(super) fn bytes_of(notes: &Value) -> usize {
+    serde_json::to_vec(notes).map_or(0, |json| json.len())
 }
 
 /// What identifies a request's payload: equal requests after defaults have equal fingerprints.
@@ -211,6 +379,41 @@ impl SetAllocated {
             value: Some(*value),
             occurred_at: None,
             properties: None,
+        }
+        .fingerprint()
+    }
+}
+
+impl Reserve {
+    /// SHA-256 of the payload.
+    pub fn fingerprint(&self) -> Vec<u8> {
+        let Self {
+            feature,
+            quantity,
+            ttl,
+            ..
+        } = self;
+        Payload {
+            feature,
+            quantity: *quantity,
+            value: Some(ttl.num_seconds()),
+            occurred_at: None,
+            properties: None,
+        }
+        .fingerprint()
+    }
+}
+
+impl Adjust {
+    /// SHA-256 of the payload.
+    pub fn fingerprint(&self) -> Vec<u8> {
+        let reason = Value::String(self.reason.clone());
+        Payload {
+            feature: &self.feature,
+            quantity: self.delta,
+            value: None,
+            occurred_at: None,
+            properties: Some(&reason),
         }
         .fingerprint()
     }

@@ -1,23 +1,62 @@
 //! The hot path: admissions and recorded usage. The database transaction decides, and is committed before anyone is answered.
+//!
+//! A command is put into the queue of the writer that owns its customer. The writer carries out what has piled up in one
+//! transaction ([`batch`]) and answers everyone after the commit ([`writer`]). Questions are answered from what was lately read
+//! ([`recent`]); they never decide an admission.
 
+mod account;
 mod admission;
+mod batch;
 mod command;
-mod entry;
+mod denied;
+mod job;
+mod outcome;
+mod recent;
 mod recording;
+mod restatement;
+mod session;
+mod settlement;
 mod snapshot;
+mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::{Ask, Decision};
+use crate::domain::ids::CustomerId;
 use crate::domain::policy::{Enforcement, UnknownCustomers};
+use crate::domain::reservation::{Reservation, ReservationId, ReservationState};
 use crate::store::clock::{Clock, deciding_time};
-use crate::store::denials;
 use crate::store::plan_book::PlanBook;
-use crate::store::pool::{self, Pool};
+use crate::store::pool::{self, Pool, StoreError};
+use crate::store::{denials, reservations};
 
-pub use command::{Consume, MeterError, Record, Recorded, Release, SetAllocated, Settled};
+use account::EventIds;
+use batch::{Broken, Desk};
+use command::{Command, RecordAll};
+use denied::{Denial, NotedDenials};
+use job::{Job, Pending};
+use recent::Recent;
+use session::Session;
+use writer::Writer;
+
+pub use batch::{AtStep, Step};
+pub use command::{
+    Adjust, CommitReservation, Committed, Consume, Freed, MeterError, Record, Recorded, Release,
+    ReleaseReservation, Reserve, Reserved, SetAllocated, Settled,
+};
 pub use snapshot::Snapshot;
+
+/// Most commands that wait for one writer; one more is refused at once. At full speed this is a good tenth of a second of work.
+const QUEUE: usize = 4096;
+/// Most bytes of callers' own (properties) that may wait.
+const ROOM: usize = 32 << 20;
 
 /// What the meter decides by, besides the plans.
 #[derive(Clone)]
@@ -32,11 +71,72 @@ pub struct Rules {
     pub unknown_customers: UnknownCustomers,
 }
 
-/// Carries out commands, each in a transaction of its own.
+/// The group of a customer: customers of one group may share a transaction.
+pub type GroupKey = fn(&str) -> u64;
+
+/// On plain PostgreSQL all customers are of one group. Where tables are distributed, it is the shard: a transaction over several of
+/// them costs more than several transactions.
+fn group_key(_customer: &str) -> u64 {
+    0
+}
+
+/// How the meter works.
+#[derive(Clone)]
+pub struct Options {
+    /// Threads that write, each with a connection of its own. Two overlap one's commit with the other's work; more than four only
+    /// make batches smaller.
+    pub writers: usize,
+    /// Which customers may share a transaction.
+    pub group_key: GroupKey,
+    /// How old the numbers of a check may be.
+    pub check_max_age: Duration,
+    /// Told of each step of each batch.
+    pub at_step: Option<AtStep>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            writers: cores.clamp(2, 4),
+            group_key,
+            check_max_age: Duration::from_secs(1),
+            at_step: None,
+        }
+    }
+}
+
+/// Carries out commands, and answers questions. Clones share everything.
 #[derive(Clone)]
 pub struct Meter {
     pool: Pool,
     rules: Rules,
+    denials: Arc<NotedDenials>,
+    recent: Arc<Recent>,
+    room: Arc<Semaphore>,
+    writers: Arc<Writers>,
+}
+
+/// The writers' queues and threads. Whoever lets go of it last ends them.
+struct Writers {
+    queues: Vec<mpsc::Sender<Box<dyn Job>>>,
+    stop: CancellationToken,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// How fresh the numbers of a check must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Consistency {
+    /// As old as [`Options::check_max_age`] allows; `as_of` says how old.
+    Default,
+    /// Read from the database for this request.
+    Strong,
 }
 
 /// A question that changes nothing.
@@ -51,9 +151,56 @@ pub struct Question {
 }
 
 impl Meter {
-    /// A meter on this database.
-    pub fn new(pool: Pool, rules: Rules) -> Self {
-        Self { pool, rules }
+    /// A meter on this database; its writers start at once and connect with their first batch.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn start(pool: Pool, rules: Rules, options: &Options) -> std::io::Result<Self> {
+        let recent = Arc::new(Recent::new(options.check_max_age, Arc::clone(&rules.clock)));
+        let denials = Arc::new(NotedDenials::new());
+        let stop = CancellationToken::new();
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..options.writers.max(1) {
+            let (queue, taken) = mpsc::channel(QUEUE);
+            let desk = Desk {
+                rules: rules.clone(),
+                ids: EventIds::default(),
+                denials: Arc::clone(&denials),
+                at_step: options.at_step.clone(),
+            };
+            let session = Session {
+                pool: pool.clone(),
+                desk,
+                recent: Arc::clone(&recent),
+                conn: None,
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let (group, stop) = (options.group_key, stop.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("meter-writer-{number}"))
+                .spawn(move || {
+                    let mut session = session;
+                    let writer = Writer {
+                        attempt: |jobs: &mut [Box<dyn Job>]| session.attempt(jobs),
+                        pause: std::thread::sleep,
+                    };
+                    runtime.block_on(writer.run(taken, stop, group));
+                })?;
+            queues.push(queue);
+            threads.push(thread);
+        }
+        Ok(Self {
+            pool,
+            rules,
+            denials,
+            recent,
+            room: Arc::new(Semaphore::new(ROOM)),
+            writers: Arc::new(Writers {
+                queues,
+                stop,
+                threads: Mutex::new(threads),
+            }),
+        })
     }
 
     /// What it decides by.
@@ -61,52 +208,135 @@ impl Meter {
         &self.rules
     }
 
+    /// Takes no more commands, carries out those that wait, and returns when all are answered.
+    pub async fn drain(&self) {
+        self.writers.stop.cancel();
+        let threads = std::mem::take(
+            &mut *self
+                .writers
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a writer of the meter ended by a panic");
+                }
+            }
+        });
+        if let Err(error) = joined.await {
+            tracing::error!(%error, "the meter's writers were not waited for");
+        }
+    }
+
+    /// Has the customer's writer carry a command out.
+    async fn submit<C: Command>(&self, command: C) -> Result<C::Answer, MeterError> {
+        let bytes = u32::try_from(command.bytes()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| MeterError::Overloaded)?;
+        let owner = crc32fast::hash(command.customer().as_str().as_bytes());
+        let queues = &self.writers.queues;
+        let stopping = || StoreError::Unavailable("the service is stopping".to_owned());
+        let queue = usize::try_from(owner)
+            .unwrap_or(0)
+            .checked_rem(queues.len())
+            .and_then(|index| queues.get(index))
+            .ok_or_else(stopping)?;
+        let (caller, answer) = oneshot::channel();
+        let pending = Pending {
+            command,
+            caller,
+            since: Instant::now(),
+            _room: room,
+            answer: None,
+        };
+        queue
+            .try_send(Box::new(pending))
+            .map_err(|refused| match refused {
+                TrySendError::Full(_) => MeterError::Overloaded,
+                TrySendError::Closed(_) => stopping().into(),
+            })?;
+        answer.await.map_err(|_| stopping())?
+    }
+
     /// Admits and counts, or denies and counts nothing.
     pub async fn consume(&self, command: Consume) -> Result<Settled, MeterError> {
-        let rules = self.rules.clone();
-        pool::run(&self.pool, move |conn| {
-            admission::consume(conn, &rules, &command)
-        })
-        .await
+        self.submit(command).await
     }
 
     /// Gives units of an allocated feature back.
     pub async fn release(&self, command: Release) -> Result<Settled, MeterError> {
-        let rules = self.rules.clone();
-        pool::run(&self.pool, move |conn| {
-            admission::release(conn, &rules, &command)
-        })
-        .await
+        self.submit(command).await
     }
 
     /// States how many units of an allocated feature exist.
     pub async fn set_allocated(&self, command: SetAllocated) -> Result<Settled, MeterError> {
-        let rules = self.rules.clone();
-        pool::run(&self.pool, move |conn| {
-            admission::set_allocated(conn, &rules, &command)
-        })
-        .await
+        self.submit(command).await
     }
 
-    /// Records what already happened, a transaction for each customer; results are in the order of the events. After an error
-    /// some customers' events may be recorded: the same call may be repeated, the rest is recorded then.
+    /// Corrects what is counted, for an operator; the audit log tells of it.
+    pub async fn adjust(&self, command: Adjust) -> Result<Settled, MeterError> {
+        self.submit(command).await
+    }
+
+    /// Admits and holds, or denies and holds nothing.
+    pub async fn reserve(&self, command: Reserve) -> Result<Reserved, MeterError> {
+        self.submit(command).await
+    }
+
+    /// Records what was reserved as used, and frees the rest.
+    pub async fn commit(&self, command: CommitReservation) -> Result<Committed, MeterError> {
+        self.submit(command).await
+    }
+
+    /// Frees what was reserved.
+    pub async fn free(&self, command: ReleaseReservation) -> Result<Freed, MeterError> {
+        self.submit(command).await
+    }
+
+    /// Records what already happened; results are in the order of the events. What is recorded of one customer is recorded as a
+    /// whole. After an error some customers' events may be recorded: the same call may be repeated, the rest is recorded then.
     pub async fn record(&self, events: Vec<Record>) -> Result<Vec<Recorded>, MeterError> {
-        let rules = self.rules.clone();
-        pool::run(&self.pool, move |conn| {
-            let mut numbered: Vec<(usize, Record)> = events.into_iter().enumerate().collect();
-            numbered.sort_by(|(_, a), (_, b)| a.customer.cmp(&b.customer));
-            let mut results: Vec<(usize, Recorded)> = Vec::with_capacity(numbered.len());
-            for group in numbered.chunk_by(|(_, a), (_, b)| a.customer == b.customer) {
-                let Some((_, first)) = group.first() else {
-                    continue;
-                };
+        let mut numbered: Vec<(usize, Record)> = events.into_iter().enumerate().collect();
+        numbered.sort_by(|(_, a), (_, b)| a.customer.cmp(&b.customer));
+        let commands = numbered
+            .chunk_by(|(_, a), (_, b)| a.customer == b.customer)
+            .filter_map(|group| {
+                let (_, first) = group.first()?;
                 let customer = first.customer.clone();
-                let events: Vec<Record> = group.iter().map(|(_, event)| event.clone()).collect();
-                let recorded = recording::record(conn, &rules, customer.as_str(), &events)?;
-                results.extend(group.iter().map(|(index, _)| *index).zip(recorded));
-            }
-            results.sort_by_key(|(index, _)| *index);
-            Ok(results.into_iter().map(|(_, result)| result).collect())
+                let events = group.iter().map(|(_, event)| event.clone()).collect();
+                Some(self.submit(RecordAll { customer, events }))
+            });
+        let answers = futures_util::future::join_all(commands).await;
+        let recorded = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut results: Vec<(usize, Recorded)> = numbered
+            .iter()
+            .map(|(index, _)| *index)
+            .zip(recorded.into_iter().flatten())
+            .collect();
+        results.sort_by_key(|(index, _)| *index);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// A reservation as it is now; `None`: the customer has no such one.
+    pub async fn reservation(
+        &self,
+        customer: &CustomerId,
+        id: ReservationId,
+    ) -> Result<Option<Reservation>, MeterError> {
+        let (rules, customer) = (self.rules.clone(), customer.clone());
+        pool::run(&self.pool, move |conn| {
+            let now = deciding_time(conn, rules.clock.as_ref())?;
+            let found = reservations::find(conn, customer.as_str(), id)?;
+            Ok(found.map(|stored| {
+                let mut reservation = stored.reservation;
+                if reservation.state == ReservationState::Held && reservation.expires_at <= now {
+                    reservation.state = ReservationState::Expired;
+                }
+                reservation
+            }))
         })
         .await
     }
@@ -120,41 +350,113 @@ impl Meter {
         .await
     }
 
+    /// A customer as lately read, or as this process has left it since.
+    async fn recent(&self, customer: &str) -> Result<Arc<Snapshot>, MeterError> {
+        let slot = self.recent.slot(customer);
+        if self.recent.is_ageing(&slot) {
+            let (meter, customer, older) = (self.clone(), customer.to_owned(), Arc::clone(&slot));
+            tokio::spawn(async move {
+                let fresher = Arc::new(meter.recent.empty());
+                let read = || meter.snapshot(&customer);
+                if meter
+                    .recent
+                    .reading(&customer, &fresher, read)
+                    .await
+                    .is_ok()
+                {
+                    meter.recent.replace(&customer, &older, fresher);
+                }
+            });
+        }
+        self.recent
+            .reading(customer, &slot, || self.snapshot(customer))
+            .await
+    }
+
+    /// Drops what is kept of a customer whose plan, overrides or counters were changed elsewhere than in a command.
+    pub fn forget(&self, customer: &str) {
+        self.recent.forget(customer);
+    }
+
     /// Decides without an effect. A denial is noted, as far as that succeeds.
     pub async fn check(
         &self,
         customer: &str,
         questions: Vec<Question>,
+        consistency: Consistency,
     ) -> Result<Vec<Result<Decision, MeterError>>, MeterError> {
-        let (rules, customer) = (self.rules.clone(), customer.to_owned());
-        pool::run(&self.pool, move |conn| {
-            let snapshot = consistent_snapshot(conn, &rules, &customer)?;
-            if !snapshot.known && rules.unknown_customers == UnknownCustomers::Reject {
-                return Err(MeterError::UnknownCustomer);
-            }
-            let decisions: Vec<_> = questions
-                .iter()
-                .map(|question| answer(&snapshot, &rules, question))
-                .collect();
-            for denied in decisions
-                .iter()
-                .flatten()
-                .filter(|decision| !decision.reason.allows())
-            {
-                if let Err(error) = denials::note(
-                    conn,
-                    &customer,
-                    &denied.feature,
-                    denied.reason,
-                    snapshot.now,
-                ) {
-                    tracing::warn!(%error, "a denial could not be noted");
-                }
-            }
-            Ok(decisions)
-        })
-        .await
+        let snapshot = match consistency {
+            Consistency::Default => self.recent(customer).await?,
+            Consistency::Strong => Arc::new(self.snapshot(customer).await?),
+        };
+        if !snapshot.known && self.rules.unknown_customers == UnknownCustomers::Reject {
+            return Err(MeterError::UnknownCustomer);
+        }
+        let decisions: Vec<_> = questions
+            .iter()
+            .map(|question| answer(&snapshot, &self.rules, question))
+            .collect();
+        for denied in decisions
+            .iter()
+            .flatten()
+            .filter(|decision| !decision.reason.allows())
+        {
+            self.note_denial(denied).await;
+        }
+        Ok(decisions)
     }
+
+    async fn note_denial(&self, denied: &Decision) {
+        let denial = Denial::new(&denied.customer_id, &denied.feature, denied.as_of);
+        if self.denials.knows(&denial) {
+            return;
+        }
+        let (customer, feature) = (denied.customer_id.clone(), denied.feature.clone());
+        let (reason, now) = (denied.reason, denied.as_of);
+        let noted: Result<(), StoreError> = pool::run(&self.pool, move |conn| {
+            let row = (customer.as_str(), feature.as_str(), reason);
+            Ok(denials::note_all(conn, &[row], now)?)
+        })
+        .await;
+        match noted {
+            Ok(()) => self.denials.remember([denial]),
+            Err(error) => tracing::warn!(%error, "a denial could not be noted"),
+        }
+    }
+}
+
+/// Consumes in a transaction of its own, on the caller's connection: what each command would cost without the others.
+///
+/// # Errors
+/// As [`Meter::consume`]; where the answer to the commit was lost, its fate is not looked for.
+pub fn consume_alone(
+    conn: &mut diesel::PgConnection,
+    rules: &Rules,
+    command: Consume,
+) -> Result<Settled, MeterError> {
+    let desk = Desk {
+        rules: rules.clone(),
+        ids: EventIds::default(),
+        denials: Arc::new(NotedDenials::new()),
+        at_step: None,
+    };
+    let (caller, mut answer) = oneshot::channel();
+    let room = Arc::new(Semaphore::new(0))
+        .try_acquire_many_owned(0)
+        .map_err(|_| MeterError::Overloaded)?;
+    let mut jobs: Vec<Box<dyn Job>> = vec![Box::new(Pending {
+        command,
+        caller,
+        since: Instant::now(),
+        _room: room,
+        answer: None,
+    })];
+    match desk.carry_out(conn, &mut jobs) {
+        Ok(_) => jobs.into_iter().for_each(Job::answer),
+        Err(Broken::NotDone(error)) => return Err(error),
+        Err(Broken::InDoubt { error, .. }) => return Err(error.into()),
+    }
+    answer.try_recv().map_err(|_| MeterError::Overloaded)?
 }
 
 /// Reads everything as of one instant: a report that is stored in between shows in all of it or in none.

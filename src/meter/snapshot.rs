@@ -1,10 +1,12 @@
 //! All that is known of one customer at one instant: what decisions are made on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
+use super::MeterError;
 use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::Case;
 use crate::domain::plans::Plans;
@@ -13,11 +15,9 @@ use crate::domain::standing::{Anchoring, Standing};
 use crate::domain::subscription::Subscription;
 use crate::domain::terms::Override;
 use crate::domain::usage::Balance;
-use crate::store::counters::{self, Counter};
+use crate::store::counters::{self, Counter, Hold};
 use crate::store::plan_book::PlanBook;
 use crate::store::{customers, overrides, subscriptions};
-
-use super::MeterError;
 
 /// A customer at an instant.
 #[derive(Debug, Clone)]
@@ -35,52 +35,51 @@ pub struct Snapshot {
     /// Every subscription, oldest first.
     pub subscriptions: Vec<Subscription>,
     overrides: Vec<(String, Override)>,
-    counters: Vec<Counter>,
+    pub(super) counters: Vec<Counter>,
+    pub(super) holds: Vec<Hold>,
 }
 
 impl Snapshot {
-    /// Reads the customer as of `now`. `anchoring` is what the customer's row remembers; `None`: the customer was never seen.
-    pub fn read(
+    /// Reads customers, each given with what its row remembers, as of `now`. `past` tells for a customer where it stands, and is
+    /// asked whether counters of past periods are needed, too.
+    pub fn read_all(
         conn: &mut PgConnection,
         book: &PlanBook,
-        customer: &str,
-        anchoring: Option<Anchoring>,
+        known: Vec<(String, Anchoring)>,
         now: DateTime<Utc>,
-    ) -> Result<Self, MeterError> {
-        let (subscriptions, adjustments) = match anchoring {
-            Some(_) => (
-                subscriptions::of_customer(conn, customer)?,
-                overrides::of_customer(conn, customer)?,
-            ),
-            None => (Vec::new(), Vec::new()),
-        };
-        let remembered = anchoring.unwrap_or_default();
-        let mut plans = book.plans();
-        let mut standing = Standing::at(now, &subscriptions, remembered, &plans);
-        if standing.is_err() {
-            // Sold by another replica since this one last looked.
-            plans = book.refresh(conn)?;
-            standing = Standing::at(now, &subscriptions, remembered, &plans);
+        past: impl Fn(&str, &Standing) -> bool,
+    ) -> Result<Vec<Self>, MeterError> {
+        let ids: Vec<&str> = known.iter().map(|(id, _)| id.as_str()).collect();
+        let mut sold: HashMap<String, Vec<Subscription>> = HashMap::new();
+        for (customer, subscription) in subscriptions::of_customers(conn, &ids)? {
+            sold.entry(customer).or_default().push(subscription);
         }
-        let standing =
-            standing.map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
-        let counters = match anchoring {
-            Some(_) => counters::current(conn, customer, standing.period.start)?,
-            None => Vec::new(),
-        };
-        Ok(Self {
-            customer_id: customer.to_owned(),
-            known: anchoring.is_some(),
-            now,
-            plans,
-            standing,
-            subscriptions,
-            overrides: adjustments
-                .iter()
-                .map(|row| (row.feature.clone(), row.to_domain()))
-                .collect(),
-            counters,
-        })
+        let mut adjusted: HashMap<String, Vec<(String, Override)>> = HashMap::new();
+        for row in overrides::of_customers(conn, &ids)? {
+            let adjustment = row.to_domain();
+            let of_customer = adjusted.entry(row.customer_id).or_default();
+            of_customer.push((row.feature, adjustment));
+        }
+        let mut snapshots = known
+            .into_iter()
+            .map(|(customer, remembered)| {
+                let subscriptions = sold.remove(&customer).unwrap_or_default();
+                let (plans, standing) = stand(conn, book, &subscriptions, remembered, now)?;
+                Ok(Self {
+                    overrides: adjusted.remove(&customer).unwrap_or_default(),
+                    customer_id: customer,
+                    known: true,
+                    now,
+                    plans,
+                    standing,
+                    subscriptions,
+                    counters: Vec::new(),
+                    holds: Vec::new(),
+                })
+            })
+            .collect::<Result<Vec<_>, MeterError>>()?;
+        read_balances(conn, &mut snapshots, now, past)?;
+        Ok(snapshots)
     }
 
     /// Reads the customer, who need not be known, without keeping anybody out.
@@ -90,8 +89,24 @@ impl Snapshot {
         customer: &str,
         now: DateTime<Utc>,
     ) -> Result<Self, MeterError> {
-        let anchoring = customers::find(conn, customer)?.map(|row| row.anchoring());
-        Self::read(conn, book, customer, anchoring, now)
+        if let Some(row) = customers::find(conn, customer)? {
+            let known = vec![(row.customer_id.clone(), row.anchoring())];
+            if let Some(read) = Self::read_all(conn, book, known, now, |_, _| false)?.pop() {
+                return Ok(read);
+            }
+        }
+        let (plans, standing) = stand(conn, book, &[], Anchoring::default(), now)?;
+        Ok(Self {
+            customer_id: customer.to_owned(),
+            known: false,
+            now,
+            plans,
+            standing,
+            subscriptions: Vec::new(),
+            overrides: Vec::new(),
+            counters: Vec::new(),
+            holds: Vec::new(),
+        })
     }
 
     /// What kind of feature this is.
@@ -125,9 +140,8 @@ impl Snapshot {
         }
     }
 
-    /// The feature's counter in the current period, if anything was ever counted.
-    pub fn counter(&self, feature: &str, kind: FeatureKind) -> Option<&Counter> {
-        let start = self.period_start(kind);
+    /// The feature's counter in the period that begins at `start`, if anything was ever counted.
+    pub fn counter(&self, feature: &str, start: DateTime<Utc>) -> Option<&Counter> {
         self.counters
             .iter()
             .find(|counter| counter.metric_name == feature && counter.period_start == start)
@@ -135,11 +149,20 @@ impl Snapshot {
 
     /// What is counted of a feature now.
     pub fn balance(&self, feature: &str, kind: FeatureKind) -> Balance {
+        self.balance_at(feature, self.period_start(kind))
+    }
+
+    /// What is counted of a feature in the period that begins at `start`.
+    pub fn balance_at(&self, feature: &str, start: DateTime<Utc>) -> Balance {
         Balance {
             used: self
-                .counter(feature, kind)
+                .counter(feature, start)
                 .map_or(0, |counter| counter.value),
-            held: 0,
+            held: self
+                .holds
+                .iter()
+                .find(|hold| hold.metric_name == feature && hold.period_start == start)
+                .map_or(0, |hold| hold.quantity),
         }
     }
 
@@ -152,4 +175,73 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// Where somebody with these subscriptions stands, and by which plans.
+fn stand(
+    conn: &mut PgConnection,
+    book: &PlanBook,
+    subscriptions: &[Subscription],
+    remembered: Anchoring,
+    now: DateTime<Utc>,
+) -> Result<(Arc<Plans>, Standing), MeterError> {
+    let mut plans = book.plans();
+    let mut standing = Standing::at(now, subscriptions, remembered, &plans);
+    if standing.is_err() {
+        // Sold by another replica since this one last looked.
+        plans = book.refresh(conn)?;
+        standing = Standing::at(now, subscriptions, remembered, &plans);
+    }
+    let standing =
+        standing.map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
+    Ok((plans, standing))
+}
+
+fn read_balances(
+    conn: &mut PgConnection,
+    snapshots: &mut [Snapshot],
+    now: DateTime<Utc>,
+    past: impl Fn(&str, &Standing) -> bool,
+) -> Result<(), MeterError> {
+    let starts: Vec<_> = snapshots
+        .iter()
+        .map(|snapshot| {
+            (
+                snapshot.customer_id.as_str(),
+                snapshot.standing.period.start,
+            )
+        })
+        .collect();
+    let (mut counters, holds) = counters::current(conn, &starts, now)?;
+    let looking_back: Vec<&str> = snapshots
+        .iter()
+        .filter(|snapshot| past(&snapshot.customer_id, &snapshot.standing))
+        .map(|snapshot| snapshot.customer_id.as_str())
+        .collect();
+    if !looking_back.is_empty() {
+        counters.retain(|counter| !looking_back.contains(&counter.customer_id.as_str()));
+        counters.extend(counters::of_customers(conn, &looking_back)?);
+    }
+    let index: HashMap<String, usize> = snapshots
+        .iter()
+        .enumerate()
+        .map(|(index, snapshot)| (snapshot.customer_id.clone(), index))
+        .collect();
+    for counter in counters {
+        if let Some(snapshot) = index
+            .get(&counter.customer_id)
+            .and_then(|index| snapshots.get_mut(*index))
+        {
+            snapshot.counters.push(counter);
+        }
+    }
+    for hold in holds {
+        if let Some(snapshot) = index
+            .get(&hold.customer_id)
+            .and_then(|index| snapshots.get_mut(*index))
+        {
+            snapshot.holds.push(hold);
+        }
+    }
+    Ok(())
 }

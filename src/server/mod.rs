@@ -18,7 +18,7 @@ use crate::domain::plans::Plans;
 use crate::domain::provider_event::ProviderName;
 use crate::http::openapi::{self, ApiDocument};
 use crate::http::operations::Readiness;
-use crate::meter::{Meter, Rules};
+use crate::meter::{self, Meter, Rules};
 use crate::providers::stripe::{Stripe, StripeSettings, StripeSetupError};
 use crate::providers::transport::{RetryPolicy, Timeouts, Transport, TransportSetupError};
 use crate::service::api_keys::ApiKeys;
@@ -98,6 +98,9 @@ pub enum StartError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The operating system gave no thread for the meter.
+    #[error("a writer of the meter cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
     /// Work on the blocking threads was broken off.
     #[error("the start was broken off: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -138,6 +141,16 @@ impl Application {
         database_url: &SecretString,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        Self::build_with(config, database_url, clock, meter::Options::default()).await
+    }
+
+    /// The same with a meter that works otherwise: tests break it off, or give every customer a transaction.
+    pub async fn build_with(
+        config: &Config,
+        database_url: &SecretString,
+        clock: Arc<dyn Clock>,
+        metering: meter::Options,
+    ) -> Result<Self, StartError> {
         let url = with_connect_timeout(database_url);
         let storefronts = storefronts(config.stripe.as_ref())?;
         let plans = {
@@ -168,7 +181,7 @@ impl Application {
         let document = openapi::document();
         Ok(Self {
             context: Context {
-                meter: Meter::new(pool.clone(), rules),
+                meter: Meter::start(pool.clone(), rules, &metering)?,
                 pool,
                 storefronts,
                 return_urls: Arc::new(ReturnUrls {

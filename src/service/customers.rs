@@ -14,16 +14,18 @@ pub async fn put(
     customer: CustomerId,
     profile: Profile,
 ) -> Result<(CustomerRow, bool), StoreError> {
-    let clock = context.clock().clone();
+    let meter = context.meter.clone();
     pool::run(&context.pool, move |conn| {
-        conn.transaction(|conn| {
-            let now = deciding_time(conn, clock.as_ref())?;
+        let put = conn.transaction(|conn| {
+            let now = deciding_time(conn, meter.rules().clock.as_ref())?;
             let is_new = customers::create(conn, customer.as_str(), now)?;
             Ok((
                 customers::update_profile(conn, customer.as_str(), &profile, now)?,
                 is_new,
             ))
-        })
+        });
+        meter.forget(customer.as_str());
+        put
     })
     .await
 }

@@ -85,9 +85,10 @@ pub async fn grant(
     if grant.unit_amount > 0 && currency.is_none() {
         return Err(GrantError::CurrencyMissing);
     }
-    let rules = context.meter.rules().clone();
+    let meter = context.meter.clone();
     pool::run(&context.pool, move |conn| {
-        conn.transaction(|conn| {
+        let rules = meter.rules();
+        let granted = conn.transaction(|conn| {
             let customer = grant.customer.as_str();
             let row = match customers::lock(conn, customer)? {
                 Some(row) => row,
@@ -128,7 +129,9 @@ pub async fn grant(
                                  "currency": granted.currency, "reason": grant.reason});
             audit::append(conn, &AuditRow::new(actor, "subscription.grant", Some(customer), id, details, now))?;
             Ok(granted)
-        })
+        });
+        meter.forget(grant.customer.as_str());
+        granted
     })
     .await
 }
@@ -139,9 +142,10 @@ pub async fn end(
     actor: String,
     id: String,
 ) -> Result<(String, Subscription), GrantError> {
-    let rules = context.meter.rules().clone();
+    let meter = context.meter.clone();
     pool::run(&context.pool, move |conn| {
-        conn.transaction(|conn| {
+        let rules = meter.rules();
+        let ended = conn.transaction(|conn| {
             let owner = subscriptions::owner(conn, ProviderName::Manual, &id)?
                 .ok_or(GrantError::NotFound)?;
             let row = customers::lock(conn, &owner)?.ok_or(GrantError::NotFound)?;
@@ -186,7 +190,11 @@ pub async fn end(
                 &AuditRow::new(actor, "subscription.end", Some(&owner), id, json!({}), now),
             )?;
             Ok((owner, ended))
-        })
+        });
+        if let Ok((owner, _)) = &ended {
+            meter.forget(owner);
+        }
+        ended
     })
     .await
 }

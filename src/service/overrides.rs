@@ -91,9 +91,11 @@ pub async fn put(
         .kind(&order.feature)
         .ok_or(OverrideError::UnknownFeature)?;
     fits(&order, kind)?;
-    let rules = context.meter.rules().clone();
+    let meter = context.meter.clone();
     pool::run(&context.pool, move |conn| {
-        conn.transaction(|conn| {
+        let rules = meter.rules();
+        let owner = order.customer.clone();
+        let saved = conn.transaction(|conn| {
             let now = deciding_time(conn, rules.clock.as_ref())?;
             if order.expires_at.is_some_and(|end| end <= now) {
                 return Err(OverrideError::Misfit { field: "expires_at", detail: "must be in the future" });
@@ -123,7 +125,9 @@ pub async fn put(
             let target = row.feature.clone();
             audit::append(conn, &AuditRow::new(actor, "override.put", Some(customer), target, details, now))?;
             Ok(row)
-        })
+        });
+        meter.forget(owner.as_str());
+        saved
     })
     .await
 }
@@ -147,10 +151,10 @@ pub async fn delete(
     customer: CustomerId,
     feature: String,
 ) -> Result<bool, StoreError> {
-    let clock = context.clock().clone();
+    let meter = context.meter.clone();
     pool::run(&context.pool, move |conn| {
-        conn.transaction(|conn| {
-            let now = deciding_time(conn, clock.as_ref())?;
+        let deleted = conn.transaction(|conn| {
+            let now = deciding_time(conn, meter.rules().clock.as_ref())?;
             customers::lock(conn, customer.as_str())?;
             let found = overrides::delete(conn, customer.as_str(), &feature)?;
             if found {
@@ -165,7 +169,9 @@ pub async fn delete(
                 audit::append(conn, &row)?;
             }
             Ok(found)
-        })
+        });
+        meter.forget(customer.as_str());
+        deleted
     })
     .await
 }

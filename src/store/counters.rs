@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text, Timestamptz};
 
 use super::schema::usage_metrics;
+use super::statement::statement;
 
 /// One counter.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -25,96 +27,155 @@ pub struct Counter {
     pub updated_at: DateTime<Utc>,
 }
 
-/// The counters a decision at some instant may need: those of the period that begins at `period_start`, and the gauges.
+statement! {
+    /// Each pair is looked up by itself, so that no plan can prefer to read the table.
+    Current<'a> -> BalanceSql {
+        "SELECT m.customer_id, m.metric_name, m.period_start, m.period_end, m.value, m.warning_level, m.updated_at, NULL::bigint \
+         FROM unnest("
+        owners: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        starts: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        "::timestamptz[]) AS wanted(customer_id, period_start) \
+         CROSS JOIN LATERAL (SELECT * FROM usage_metrics u \
+                             WHERE u.customer_id = wanted.customer_id AND u.period_start = wanted.period_start OFFSET 0) m \
+         UNION ALL \
+         SELECT r.customer_id, r.metric_name, r.period_start, NULL, 0, 0::smallint, r.period_start, \
+                least(sum(r.quantity), 9223372036854775807)::bigint \
+         FROM reservations r \
+         WHERE r.customer_id = ANY("
+        customers: &'a [&'a str] as Array<Text>,
+        ") AND r.state = 'held' AND r.expires_at > "
+        now: DateTime<Utc> as Timestamptz,
+        " GROUP BY r.customer_id, r.metric_name, r.period_start"
+    }
+}
+
+type BalanceSql = (
+    Text,
+    Text,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    BigInt,
+    SmallInt,
+    Timestamptz,
+    Nullable<BigInt>,
+);
+
+/// What live reservations hold of a counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Whose.
+    pub customer_id: String,
+    /// Of which feature.
+    pub metric_name: String,
+    /// First instant of the counter's period.
+    pub period_start: DateTime<Utc>,
+    /// Their sum; capped at what 64 bits hold.
+    pub quantity: i64,
+}
+
+/// What decisions at `now` may need of several customers, each given with the start of its current period: the counters of that
+/// period and the gauges, and what is held of any counter.
 pub fn current(
     conn: &mut PgConnection,
-    customer: &str,
-    period_start: DateTime<Utc>,
-) -> QueryResult<Vec<Counter>> {
+    customers: &[(&str, DateTime<Utc>)],
+    now: DateTime<Utc>,
+) -> QueryResult<(Vec<Counter>, Vec<Hold>)> {
+    type Row = (
+        String,
+        String,
+        DateTime<Utc>,
+        Option<DateTime<Utc>>,
+        i64,
+        i16,
+        DateTime<Utc>,
+        Option<i64>,
+    );
+    let ids: Vec<&str> = customers.iter().map(|(customer, _)| *customer).collect();
+    let statement = Current {
+        owners: ids.iter().chain(&ids).copied().collect(),
+        starts: customers
+            .iter()
+            .map(|(_, start)| *start)
+            .chain(ids.iter().map(|_| DateTime::UNIX_EPOCH))
+            .collect(),
+        customers: &ids,
+        now,
+    };
+    let rows: Vec<Row> = statement.load(conn)?;
+    let (mut counters, mut holds) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let (customer_id, metric_name, period_start, period_end, value, level, updated_at, held) =
+            row;
+        match held {
+            Some(quantity) => holds.push(Hold {
+                customer_id,
+                metric_name,
+                period_start,
+                quantity,
+            }),
+            None => counters.push(Counter {
+                customer_id,
+                metric_name,
+                period_start,
+                period_end,
+                value,
+                warning_level: level,
+                updated_at,
+            }),
+        }
+    }
+    Ok((counters, holds))
+}
+
+/// Every counter that these customers ever had.
+pub fn of_customers(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Vec<Counter>> {
     usage_metrics::table
-        .filter(usage_metrics::customer_id.eq(customer))
-        .filter(usage_metrics::period_start.eq_any([period_start, DateTime::UNIX_EPOCH]))
+        .filter(usage_metrics::customer_id.eq_any(customers))
         .select(Counter::as_select())
         .load(conn)
 }
 
-/// One counter by its key.
-pub fn find(
-    conn: &mut PgConnection,
-    customer: &str,
-    feature: &str,
-    period_start: DateTime<Utc>,
-) -> QueryResult<Option<Counter>> {
-    usage_metrics::table
-        .find((customer, feature, period_start))
-        .select(Counter::as_select())
-        .first(conn)
-        .optional()
+statement! {
+    SaveAll<'a> -> () {
+        "INSERT INTO usage_metrics \
+             (customer_id, metric_name, period_start, period_end, value, warning_level, updated_at) \
+         SELECT * FROM unnest("
+        customers: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        features: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        starts: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        "::timestamptz[], "
+        ends: Vec<Option<DateTime<Utc>>> as Array<Nullable<Timestamptz>>,
+        "::timestamptz[], "
+        values: Vec<i64> as Array<BigInt>,
+        "::bigint[], "
+        levels: Vec<i16> as Array<SmallInt>,
+        "::smallint[], "
+        updated: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        "::timestamptz[]) \
+         ON CONFLICT (customer_id, period_start, metric_name) DO UPDATE \
+         SET period_end = excluded.period_end, value = excluded.value, warning_level = excluded.warning_level, \
+             updated_at = excluded.updated_at"
+    }
 }
 
-/// The stored counter of a metered feature whose period contains `instant`.
-pub fn containing(
+/// Writes counters as they now are.
+pub fn save_all<'a>(
     conn: &mut PgConnection,
-    customer: &str,
-    feature: &str,
-    instant: DateTime<Utc>,
-) -> QueryResult<Option<Counter>> {
-    usage_metrics::table
-        .filter(usage_metrics::customer_id.eq(customer))
-        .filter(usage_metrics::metric_name.eq(feature))
-        .filter(usage_metrics::period_start.le(instant))
-        .filter(usage_metrics::period_end.gt(instant))
-        .order(usage_metrics::period_start.desc())
-        .select(Counter::as_select())
-        .first(conn)
-        .optional()
-}
-
-/// A span of time that no stored period covers; `None`: open on that side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// End of the stored period before.
-    pub start: Option<DateTime<Utc>>,
-    /// Start of the stored period after.
-    pub end: Option<DateTime<Utc>>,
-}
-
-/// The gap that `instant` lies in: a period of the feature that is opened there must stay inside it.
-pub fn gap_around(
-    conn: &mut PgConnection,
-    customer: &str,
-    feature: &str,
-    instant: DateTime<Utc>,
-) -> QueryResult<Gap> {
-    let metered = || {
-        usage_metrics::table
-            .filter(usage_metrics::customer_id.eq(customer))
-            .filter(usage_metrics::metric_name.eq(feature))
-            .filter(usage_metrics::period_end.is_not_null())
+    counters: impl Iterator<Item = &'a Counter> + Clone,
+) -> QueryResult<()> {
+    let statement = SaveAll {
+        customers: counters.clone().map(|c| c.customer_id.as_str()).collect(),
+        features: counters.clone().map(|c| c.metric_name.as_str()).collect(),
+        starts: counters.clone().map(|c| c.period_start).collect(),
+        ends: counters.clone().map(|c| c.period_end).collect(),
+        values: counters.clone().map(|c| c.value).collect(),
+        levels: counters.clone().map(|c| c.warning_level).collect(),
+        updated: counters.map(|c| c.updated_at).collect(),
     };
-    let start = metered()
-        .filter(usage_metrics::period_end.le(instant))
-        .select(diesel::dsl::max(usage_metrics::period_end))
-        .first(conn)?;
-    let end = metered()
-        .filter(usage_metrics::period_start.gt(instant))
-        .select(diesel::dsl::min(usage_metrics::period_start))
-        .first(conn)?;
-    Ok(Gap { start, end })
-}
-
-/// Writes a counter.
-pub fn save(conn: &mut PgConnection, counter: &Counter) -> QueryResult<()> {
-    diesel::insert_into(usage_metrics::table)
-        .values(counter)
-        .on_conflict((
-            usage_metrics::customer_id,
-            usage_metrics::metric_name,
-            usage_metrics::period_start,
-        ))
-        .do_update()
-        .set(counter)
-        .execute(conn)?;
+    statement.execute(conn)?;
     Ok(())
 }
 

@@ -7,9 +7,11 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, Nullable, Text, Timestamptz};
 use serde_json::Value;
 
 use super::schema::customers;
+use super::statement::statement;
 use crate::domain::standing::Anchoring;
 
 /// A customer's row.
@@ -84,6 +86,80 @@ pub fn lock(conn: &mut PgConnection, customer: &str) -> QueryResult<Option<Custo
         .for_no_key_update()
         .first(conn)
         .optional()
+}
+
+statement! {
+    /// The time is asked for outside of the subquery, so that each row's is read after its lock was had.
+    LockAll<'a> -> (Text, Nullable<Timestamptz>, Nullable<Timestamptz>, Nullable<Timestamptz>, Timestamptz, Text) {
+        "SELECT locked.*, clock_timestamp(), pg_current_xact_id()::text \
+         FROM (SELECT customer_id, period_anchor, period_anchored_at, period_settled_at FROM customers \
+               WHERE customer_id = ANY("
+        customers: &'a [&'a str] as Array<Text>,
+        ") ORDER BY customer_id FOR NO KEY UPDATE) locked"
+    }
+}
+
+/// What the lock on several customers was had with.
+#[derive(Debug, Default)]
+pub struct Locked {
+    /// Each customer that exists, with what its row remembers.
+    pub customers: Vec<(String, Anchoring)>,
+    /// The database's time once every lock was had; `None`: no customer exists.
+    pub at: Option<DateTime<Utc>>,
+    /// The transaction's id, to ask for its fate by.
+    pub transaction: Option<String>,
+}
+
+/// Locks those of these customers that exist, in the order of their ids, so that two who lock several never wait for each other.
+pub fn lock_all(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Locked> {
+    type Row = (
+        String,
+        Option<DateTime<Utc>>,
+        Option<DateTime<Utc>>,
+        Option<DateTime<Utc>>,
+        DateTime<Utc>,
+        String,
+    );
+    let rows: Vec<Row> = LockAll { customers }.load(conn)?;
+    let mut locked = Locked::default();
+    for (customer, anchor, since, settled, at, transaction) in rows {
+        let anchoring = Anchoring {
+            anchor,
+            since,
+            settled,
+        };
+        locked.customers.push((customer, anchoring));
+        locked.at = locked.at.max(Some(at));
+        locked.transaction = Some(transaction);
+    }
+    Ok(locked)
+}
+
+statement! {
+    CreateAll<'a> -> () {
+        "INSERT INTO customers (customer_id, created_at, updated_at) SELECT new.id, "
+        created_at: DateTime<Utc> as Timestamptz,
+        ", "
+        updated_at: DateTime<Utc> as Timestamptz,
+        " FROM unnest("
+        customers: &'a [&'a str] as Array<Text>,
+        ") AS new(id) ORDER BY new.id ON CONFLICT DO NOTHING"
+    }
+}
+
+/// Makes those of these customers that are new.
+pub fn create_all(
+    conn: &mut PgConnection,
+    customers: &[&str],
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    let statement = CreateAll {
+        created_at: now,
+        updated_at: now,
+        customers,
+    };
+    statement.execute(conn)?;
+    Ok(())
 }
 
 /// Makes the customer if it is new. Returns whether it was.

@@ -6,21 +6,25 @@ use diesel::prelude::*;
 use super::schema::denials;
 use crate::domain::decision::Reason;
 
-/// Notes a denial, once per customer, feature and hour.
-pub fn note(
+/// Notes denials, each once per customer, feature and hour.
+pub fn note_all(
     conn: &mut PgConnection,
-    customer: &str,
-    feature: &str,
-    reason: Reason,
+    denied: &[(&str, &str, Reason)],
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
+    let rows: Vec<_> = denied
+        .iter()
+        .map(|(customer, feature, reason)| {
+            (
+                denials::customer_id.eq(*customer),
+                denials::feature.eq(*feature),
+                denials::hour.eq(hour_of(now)),
+                denials::reason.eq(reason.as_str()),
+            )
+        })
+        .collect();
     diesel::insert_into(denials::table)
-        .values((
-            denials::customer_id.eq(customer),
-            denials::feature.eq(feature),
-            denials::hour.eq(hour_of(now)),
-            denials::reason.eq(reason.as_str()),
-        ))
+        .values(rows)
         .on_conflict_do_nothing()
         .execute(conn)?;
     Ok(())
@@ -40,7 +44,8 @@ pub fn features_since(
         .load(conn)
 }
 
-fn hour_of(instant: DateTime<Utc>) -> DateTime<Utc> {
+/// The hour that an instant belongs to: what denials are told apart by.
+pub fn hour_of(instant: DateTime<Utc>) -> DateTime<Utc> {
     instant
         .duration_trunc(TimeDelta::hours(1))
         .unwrap_or(instant)

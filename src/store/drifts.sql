@@ -7,7 +7,7 @@ SELECT coalesce(m.customer_id, e.customer_id)   AS customer_id,
        coalesce(m.value, 0)                     AS counter
 FROM usage_metrics m
 FULL JOIN (SELECT customer_id, metric_name, period_start, sum(quantity) AS total
-           FROM usage_events
+           FROM ledger
            GROUP BY customer_id, metric_name, period_start) e
        ON (e.customer_id, e.metric_name, e.period_start) = (m.customer_id, m.metric_name, m.period_start)
 WHERE coalesce(e.total, 0) <> coalesce(m.value, 0)

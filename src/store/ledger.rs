@@ -1,11 +1,13 @@
 //! The ledger (`usage_events`): append-only facts of use, each with its idempotency key and the outcome that was answered.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Jsonb, Nullable, Text, Timestamptz};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::schema::usage_events;
+use super::schema::ledger;
+use super::statement::statement;
 
 /// What wrote an entry. A key belongs to one customer and operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +20,10 @@ pub enum Operation {
     Release,
     /// The count of an allocated feature, stated.
     Set,
+    /// Use of what was reserved; its reservation remembers the key.
+    Commit,
+    /// An operator's correction.
+    Adjust,
 }
 
 impl Operation {
@@ -28,13 +34,14 @@ impl Operation {
             Self::Record => "record",
             Self::Release => "release",
             Self::Set => "set",
+            Self::Commit => "commit",
+            Self::Adjust => "adjust",
         }
     }
 }
 
 /// One fact of use.
-#[derive(Debug, Clone, Insertable)]
-#[diesel(table_name = usage_events)]
+#[derive(Debug, Clone)]
 pub struct Entry {
     /// Whose.
     pub customer_id: String,
@@ -44,8 +51,8 @@ pub struct Entry {
     pub metric_name: String,
     /// Of which counter.
     pub period_start: DateTime<Utc>,
-    /// [`Operation::as_str`].
-    pub operation: &'static str,
+    /// What wrote it.
+    pub operation: Operation,
     /// What it added to the counter.
     pub quantity: i64,
     /// `source` of a CloudEvent; else empty.
@@ -56,56 +63,189 @@ pub struct Entry {
     pub fingerprint: Option<Vec<u8>>,
     /// The caller's own notes.
     pub properties: Option<Value>,
-    /// The answer that was given, to be given again.
-    pub outcome: Option<Value>,
+    /// JSON of the numbers that were answered, from which an equal answer is made; given where there is a key.
+    pub outcome: Option<String>,
     /// When it happened.
     pub occurred_at: DateTime<Utc>,
     /// When it was recorded.
     pub recorded_at: DateTime<Utc>,
 }
 
+statement! {
+    AppendAll<'a> -> () {
+        "INSERT INTO usage_events \
+             (customer_id, event_id, metric_name, period_start, operation, quantity, source, idempotency_key, fingerprint, \
+              properties, outcome, occurred_at, recorded_at) \
+         SELECT customer_id, event_id, metric_name, period_start, operation, quantity, source, idempotency_key, fingerprint, \
+                properties, outcome::jsonb, occurred_at, recorded_at \
+         FROM unnest("
+        customers: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        ids: Vec<Uuid> as Array<diesel::sql_types::Uuid>,
+        "::uuid[], "
+        features: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        starts: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        "::timestamptz[], "
+        operations: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        quantities: Vec<i64> as Array<BigInt>,
+        "::bigint[], "
+        sources: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        keys: Vec<Option<&'a str>> as Array<Nullable<Text>>,
+        "::text[], "
+        fingerprints: Vec<Option<&'a [u8]>> as Array<Nullable<Binary>>,
+        "::bytea[], "
+        properties: Vec<Option<&'a Value>> as Array<Nullable<Jsonb>>,
+        "::jsonb[], "
+        outcomes: Vec<Option<&'a str>> as Array<Nullable<Text>>,
+        "::text[], "
+        occurred: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        "::timestamptz[], "
+        recorded: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        "::timestamptz[]) \
+         AS new(customer_id, event_id, metric_name, period_start, operation, quantity, source, idempotency_key, fingerprint, \
+                properties, outcome, occurred_at, recorded_at)"
+    }
+}
+
 /// Adds to the ledger.
-pub fn append(conn: &mut PgConnection, entry: &Entry) -> QueryResult<()> {
-    diesel::insert_into(usage_events::table)
-        .values(entry)
-        .execute(conn)?;
+pub fn append_all<'a>(
+    conn: &mut PgConnection,
+    entries: impl Iterator<Item = &'a Entry> + Clone,
+) -> QueryResult<()> {
+    let statement = AppendAll {
+        customers: entries.clone().map(|e| e.customer_id.as_str()).collect(),
+        ids: entries.clone().map(|e| e.event_id).collect(),
+        features: entries.clone().map(|e| e.metric_name.as_str()).collect(),
+        starts: entries.clone().map(|e| e.period_start).collect(),
+        operations: entries.clone().map(|e| e.operation.as_str()).collect(),
+        quantities: entries.clone().map(|e| e.quantity).collect(),
+        sources: entries.clone().map(|e| e.source.as_str()).collect(),
+        keys: entries
+            .clone()
+            .map(|e| e.idempotency_key.as_deref())
+            .collect(),
+        fingerprints: entries.clone().map(|e| e.fingerprint.as_deref()).collect(),
+        properties: entries.clone().map(|e| e.properties.as_ref()).collect(),
+        outcomes: entries.clone().map(|e| e.outcome.as_deref()).collect(),
+        occurred: entries.clone().map(|e| e.occurred_at).collect(),
+        recorded: entries.map(|e| e.recorded_at).collect(),
+    };
+    statement.execute(conn)?;
     Ok(())
+}
+
+/// A key, with what it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse<'a> {
+    /// Whose.
+    pub customer: &'a str,
+    /// Of which operation.
+    pub operation: Operation,
+    /// `source` of a CloudEvent; else empty.
+    pub source: &'a str,
+    /// The caller's key.
+    pub key: &'a str,
 }
 
 /// What is remembered of a key's first use.
 #[derive(Debug, Clone)]
 pub struct Remembered {
+    /// Whose.
+    pub customer_id: String,
+    /// [`Operation::as_str`].
+    pub operation: String,
+    /// `source` of a CloudEvent; else empty.
+    pub source: String,
+    /// The caller's key.
+    pub key: String,
+    /// Of which feature.
+    pub feature: String,
     /// SHA-256 of the request.
     pub fingerprint: Vec<u8>,
-    /// The answer that was given.
-    pub outcome: Option<Value>,
+    /// The ledger entry.
+    pub event_id: Uuid,
+    /// JSON of the numbers that were answered.
+    pub outcome: Option<String>,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
 }
 
-/// Looks a key up.
-pub fn recall(
-    conn: &mut PgConnection,
-    customer: &str,
-    operation: Operation,
-    source: &str,
-    key: &str,
-) -> QueryResult<Option<Remembered>> {
-    let row: Option<(Option<Vec<u8>>, Option<Value>)> = usage_events::table
-        .filter(usage_events::customer_id.eq(customer))
-        .filter(usage_events::operation.eq(operation.as_str()))
-        .filter(usage_events::source.eq(source))
-        .filter(usage_events::idempotency_key.eq(key))
-        .select((usage_events::fingerprint, usage_events::outcome))
-        .first(conn)
-        .optional()?;
-    Ok(row.map(|(fingerprint, outcome)| Remembered {
-        fingerprint: fingerprint.unwrap_or_default(),
-        outcome,
-    }))
+type RememberedSql = (
+    Text,
+    Text,
+    Text,
+    Text,
+    Text,
+    Nullable<Binary>,
+    diesel::sql_types::Uuid,
+    Nullable<Text>,
+    Timestamptz,
+);
+
+statement! {
+    /// Each key is looked up by itself, so that no plan can prefer to read the table.
+    RecallAll<'a> -> RememberedSql {
+        "SELECT l.customer_id, l.operation, l.source, l.idempotency_key, l.metric_name, l.fingerprint, l.event_id, \
+                l.outcome::text, l.recorded_at \
+         FROM unnest("
+        customers: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        operations: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        sources: Vec<&'a str> as Array<Text>,
+        "::text[], "
+        keys: Vec<&'a str> as Array<Text>,
+        "::text[]) AS asked(customer_id, operation, source, idempotency_key) \
+         CROSS JOIN LATERAL (SELECT * FROM ledger e \
+                             WHERE e.customer_id = asked.customer_id AND e.operation = asked.operation \
+                               AND e.source = asked.source AND e.idempotency_key = asked.idempotency_key LIMIT 1) l"
+    }
+}
+
+/// Looks keys up; those that were never used are left out.
+pub fn recall_all(conn: &mut PgConnection, keys: &[KeyUse<'_>]) -> QueryResult<Vec<Remembered>> {
+    type Row = (
+        String,
+        String,
+        String,
+        String,
+        String,
+        Option<Vec<u8>>,
+        Uuid,
+        Option<String>,
+        DateTime<Utc>,
+    );
+    let statement = RecallAll {
+        customers: keys.iter().map(|key| key.customer).collect(),
+        operations: keys.iter().map(|key| key.operation.as_str()).collect(),
+        sources: keys.iter().map(|key| key.source).collect(),
+        keys: keys.iter().map(|key| key.key).collect(),
+    };
+    let rows: Vec<Row> = statement.load(conn)?;
+    let remembered = rows.into_iter().map(
+        |(customer_id, operation, source, key, feature, fingerprint, event_id, outcome, at)| {
+            Remembered {
+                customer_id,
+                operation,
+                source,
+                key,
+                feature,
+                fingerprint: fingerprint.unwrap_or_default(),
+                event_id,
+                outcome,
+                recorded_at: at,
+            }
+        },
+    );
+    Ok(remembered.collect())
 }
 
 /// An entry as it is shown.
 #[derive(Debug, Clone, Queryable, Selectable)]
-#[diesel(table_name = usage_events, check_for_backend(diesel::pg::Pg))]
+#[diesel(table_name = ledger, check_for_backend(diesel::pg::Pg))]
 pub struct Shown {
     /// Ledger id.
     pub event_id: Uuid,
@@ -135,17 +275,17 @@ pub fn page(
     before: Option<Uuid>,
     limit: i64,
 ) -> QueryResult<Vec<Shown>> {
-    let mut query = usage_events::table
-        .filter(usage_events::customer_id.eq(customer))
-        .order(usage_events::event_id.desc())
+    let mut query = ledger::table
+        .filter(ledger::customer_id.eq(customer))
+        .order(ledger::event_id.desc())
         .limit(limit)
         .select(Shown::as_select())
         .into_boxed();
     if let Some(feature) = feature {
-        query = query.filter(usage_events::metric_name.eq(feature));
+        query = query.filter(ledger::metric_name.eq(feature));
     }
     if let Some(before) = before {
-        query = query.filter(usage_events::event_id.lt(before));
+        query = query.filter(ledger::event_id.lt(before));
     }
     query.load(conn)
 }
@@ -165,8 +305,12 @@ pub struct Bucket {
     pub events: i64,
 }
 
+/// How far ahead of ours a caller's clock may be: usage that happens later than this after its recording is refused.
+pub const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
+
 /// Sums a feature's entries with `from <= occurred_at < to` by `granularity` (`hour`, `day` or `month`, UTC), oldest first.
-/// Spans without an entry are left out.
+/// Spans without an entry are left out. `latest` is how long after it happened usage may have been recorded; ids are ordered by
+/// the time of recording, so the span is found by them.
 pub fn history(
     conn: &mut PgConnection,
     customer: &str,
@@ -174,14 +318,15 @@ pub fn history(
     granularity: &str,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
+    latest: TimeDelta,
 ) -> QueryResult<Vec<Bucket>> {
-    use diesel::sql_types::{Text, Timestamptz};
     diesel::sql_query(
         "SELECT date_trunc($3, occurred_at, 'UTC') AS start, \
                 greatest(least(sum(quantity), 9223372036854775807), -9223372036854775808)::bigint AS quantity, \
                 count(*) AS events \
-         FROM usage_events \
+         FROM ledger \
          WHERE customer_id = $1 AND metric_name = $2 AND occurred_at >= $4 AND occurred_at < $5 \
+           AND event_id >= $6 AND event_id < $7 \
          GROUP BY 1 ORDER BY 1",
     )
     .bind::<Text, _>(customer)
@@ -189,5 +334,13 @@ pub fn history(
     .bind::<Text, _>(granularity)
     .bind::<Timestamptz, _>(from)
     .bind::<Timestamptz, _>(to)
+    .bind::<diesel::sql_types::Uuid, _>(first_id(from - CLOCK_SKEW))
+    .bind::<diesel::sql_types::Uuid, _>(first_id(to + latest))
     .load(conn)
+}
+
+/// What no id made at `instant` or later is below.
+fn first_id(instant: DateTime<Utc>) -> Uuid {
+    let milliseconds = u64::try_from(instant.timestamp_millis()).unwrap_or(0);
+    Uuid::from_u128(u128::from(milliseconds) << 80)
 }

@@ -16,9 +16,12 @@ pub mod plan_book;
 pub mod plan_versions;
 pub mod pool;
 pub mod provider_customers;
+pub mod reservations;
 #[allow(missing_docs, reason = "columns are described in the migrations")]
 pub mod schema;
+mod statement;
 pub mod subscriptions;
+pub mod transaction;
 
 /// A stored value that this version cannot read.
 fn unreadable(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> diesel::result::Error {

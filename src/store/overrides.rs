@@ -45,11 +45,10 @@ impl OverrideRow {
     }
 }
 
-/// The customer's overrides, expired ones included.
-pub fn of_customer(conn: &mut PgConnection, customer: &str) -> QueryResult<Vec<OverrideRow>> {
+/// These customers' overrides, expired ones included.
+pub fn of_customers(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Vec<OverrideRow>> {
     overrides::table
-        .filter(overrides::customer_id.eq(customer))
-        .order(overrides::feature)
+        .filter(overrides::customer_id.eq_any(customers))
         .select(OverrideRow::as_select())
         .load(conn)
 }

@@ -68,6 +68,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    ledger (customer_id, event_id) {
+        customer_id -> Text,
+        event_id -> Uuid,
+        metric_name -> Text,
+        period_start -> Timestamptz,
+        operation -> Text,
+        quantity -> BigInt,
+        source -> Text,
+        idempotency_key -> Nullable<Text>,
+        fingerprint -> Nullable<Bytea>,
+        properties -> Nullable<Jsonb>,
+        outcome -> Nullable<Jsonb>,
+        occurred_at -> Timestamptz,
+        recorded_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     overrides (customer_id, feature) {
         customer_id -> Text,
         feature -> Text,
@@ -111,6 +129,27 @@ diesel::table! {
         provider_customer_id -> Nullable<Text>,
         generation -> Integer,
         updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    reservations (customer_id, reservation_id) {
+        customer_id -> Text,
+        reservation_id -> Uuid,
+        metric_name -> Text,
+        period_start -> Timestamptz,
+        period_end -> Nullable<Timestamptz>,
+        state -> Text,
+        quantity -> BigInt,
+        committed_quantity -> Nullable<BigInt>,
+        idempotency_key -> Nullable<Text>,
+        fingerprint -> Nullable<Bytea>,
+        outcome -> Nullable<Jsonb>,
+        settlement -> Nullable<Jsonb>,
+        event_id -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        settled_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -189,7 +228,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    usage_metrics (customer_id, metric_name, period_start) {
+    usage_metrics (customer_id, period_start, metric_name) {
         customer_id -> Text,
         metric_name -> Text,
         period_start -> Timestamptz,

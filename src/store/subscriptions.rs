@@ -103,13 +103,25 @@ impl SubscriptionRow {
 
 /// All subscriptions a customer ever had, oldest first.
 pub fn of_customer(conn: &mut PgConnection, customer: &str) -> QueryResult<Vec<Subscription>> {
+    let all = of_customers(conn, &[customer])?;
+    Ok(all
+        .into_iter()
+        .map(|(_, subscription)| subscription)
+        .collect())
+}
+
+/// All subscriptions that these customers ever had, oldest first, each with its customer.
+pub fn of_customers(
+    conn: &mut PgConnection,
+    customers: &[&str],
+) -> QueryResult<Vec<(String, Subscription)>> {
     subscriptions::table
-        .filter(subscriptions::customer_id.eq(customer))
+        .filter(subscriptions::customer_id.eq_any(customers))
         .order((subscriptions::started_at, subscriptions::subscription_id))
         .select(SubscriptionRow::as_select())
         .load(conn)?
         .into_iter()
-        .map(SubscriptionRow::into_domain)
+        .map(|row| Ok((row.customer_id.clone(), row.into_domain()?)))
         .collect()
 }
 

@@ -20,6 +20,13 @@ impl From<MeterError> for Problem {
             MeterError::Value(_) => Self::validation("/value", detail),
             MeterError::KeyReused => Self::new(ProblemKind::IdempotencyKeyReused, detail),
             MeterError::BelowZero { .. } => Self::new(ProblemKind::BelowZero, detail),
+            MeterError::Uncountable => Self::new(ProblemKind::Conflict, detail),
+            MeterError::UnknownReservation => Self::new(ProblemKind::NotFound, detail),
+            MeterError::ReservationSettled { .. } | MeterError::ReservationExpired(_) => {
+                Self::new(ProblemKind::Conflict, detail)
+            }
+            MeterError::CommitAboveHold { .. } => Self::validation("/quantity", detail),
+            MeterError::Overloaded => Self::new(ProblemKind::Overloaded, detail),
             MeterError::Store(error) => error.into(),
         }
     }

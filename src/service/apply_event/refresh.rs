@@ -79,10 +79,11 @@ pub(super) async fn refresh(
             )));
         }
     };
-    let rules = context.meter.rules().clone();
+    let meter = context.meter.clone();
     let newly_bound = lease.customer.is_none();
     pool::run(&context.pool, move |conn| {
-        conn.transaction(|conn| {
+        let rules = meter.rules();
+        let applied = conn.transaction(|conn| {
             if !subscriptions::holds(conn, provider, &fetched.id, lease.fence)? {
                 return Err(NotApplied::Overtaken);
             }
@@ -131,11 +132,12 @@ pub(super) async fn refresh(
             {
                 checkout_sessions::end(conn, &customer, attempt, Ending::Complete, now)?;
             }
-            match &errand.event {
-                Some(claim) => settle(conn, claim, Status::Processed, now),
-                None => Ok(()),
+            if let Some(claim) = &errand.event {
+                settle(conn, claim, Status::Processed, now)?;
             }
-        })
+            Ok(owner.customer)
+        });
+        applied.map(|customer| meter.forget(&customer))
     })
     .await?;
     if newly_bound {

@@ -10,7 +10,7 @@ use plangate::domain::catalogue::Catalogue;
 use plangate::domain::ids::{CustomerId, TierKey};
 use plangate::domain::policy::{Enforcement, UnknownCustomers};
 use plangate::domain::provider_event::ProviderName;
-use plangate::meter::{Meter, Rules};
+use plangate::meter::{self, Meter, Rules};
 use plangate::providers::transport::{RetryPolicy, Timeouts};
 use plangate::service::apply_event::apply_next;
 use plangate::service::checkout::{
@@ -99,7 +99,7 @@ impl Shop {
         };
         let origin = |url: &str| Url::parse(url).unwrap();
         let context = Context {
-            meter: Meter::new(pool.clone(), rules),
+            meter: Meter::start(pool.clone(), rules, &meter::Options::default()).unwrap(),
             pool,
             storefronts: vec![Storefront {
                 provider: Arc::new(fake.provider(Timeouts::default(), retry)),

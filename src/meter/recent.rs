@@ -1,0 +1,177 @@
+//! What was lately read of customers, for checks: bounded in number and in age, and updated by what this process writes. It never
+//! decides an admission.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+use tokio::sync::OnceCell;
+
+use super::MeterError;
+use super::snapshot::Snapshot;
+use crate::store::clock::Clock;
+use crate::store::pool::StoreError;
+
+/// Most customers that are kept. Each takes a few kilobytes; more customers than this only cost readings.
+const CUSTOMERS: u64 = 20_000;
+
+/// A reading, or the place where one under way will be.
+pub(super) struct Slot {
+    /// From before it was begun.
+    asked: Instant,
+    /// The same by the service's clock, which may jump.
+    asked_at: DateTime<Utc>,
+    reading: OnceCell<Result<Arc<Snapshot>, StoreError>>,
+    /// A fresher one is on its way.
+    refreshing: AtomicBool,
+}
+
+/// What was lately read.
+pub(super) struct Recent {
+    slots: Cache<String, Arc<Slot>>,
+    /// How old a reading may be that is answered from.
+    max_age: Duration,
+    clock: Arc<dyn Clock>,
+    /// Counts what was forgotten: what was read or written before must not come back after.
+    epoch: AtomicU64,
+}
+
+impl Recent {
+    pub(super) fn new(max_age: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            slots: Cache::builder()
+                .max_capacity(CUSTOMERS)
+                .time_to_live(max_age.max(Duration::from_millis(1)))
+                .build(),
+            max_age,
+            clock,
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// To be given to [`Recent::publish`] with what is read or written from here on.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// The customer's slot: a filled one no older than allowed, or an empty one to be filled.
+    pub(super) fn slot(&self, customer: &str) -> Arc<Slot> {
+        if let Some(slot) = self.slots.get(customer).filter(|slot| self.is_fresh(slot)) {
+            return slot;
+        }
+        let fresh = Arc::new(self.empty());
+        let result = self
+            .slots
+            .entry_by_ref(customer)
+            .and_compute_with(|present| match present {
+                // Another caller was faster.
+                Some(entry) if self.is_fresh(entry.value()) => Op::Nop,
+                _ => Op::Put(Arc::clone(&fresh)),
+            });
+        match result {
+            moka::ops::compute::CompResult::Unchanged(entry) => entry.into_value(),
+            _ => fresh,
+        }
+    }
+
+    /// Puts in what a committed batch left, unless something was forgotten since `epoch`. A customer whom nobody checks takes no room.
+    pub(super) fn publish(&self, snapshot: Snapshot, epoch: u64) {
+        if !self.slots.contains_key(snapshot.customer_id.as_str()) {
+            return;
+        }
+        let customer = snapshot.customer_id.clone();
+        let slot = Arc::new(Slot {
+            reading: OnceCell::new_with(Some(Ok(Arc::new(snapshot)))),
+            ..self.empty()
+        });
+        self.slots.entry(customer).and_compute_with(|_| {
+            if self.epoch() == epoch {
+                Op::Put(slot)
+            } else {
+                Op::Remove
+            }
+        });
+    }
+
+    /// Drops what is kept of a customer: whoever asks after this is told what is true after this.
+    pub(super) fn forget(&self, customer: &str) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.slots.invalidate(customer);
+    }
+
+    /// Whether the caller should have a fresher reading made: the slot is filled, no longer young, and nobody else does it.
+    pub(super) fn is_ageing(&self, slot: &Slot) -> bool {
+        slot.asked.elapsed() * 2 > self.max_age
+            && slot.reading.initialized()
+            && !slot.refreshing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Puts a fresher slot in the place of an older one, unless that is gone.
+    pub(super) fn replace(&self, customer: &str, older: &Arc<Slot>, fresher: Arc<Slot>) {
+        self.slots
+            .entry_by_ref(customer)
+            .and_compute_with(|present| match present {
+                Some(entry) if Arc::ptr_eq(entry.value(), older) => Op::Put(fresher),
+                _ => Op::Nop,
+            });
+    }
+
+    /// A slot for a reading that is begun after this.
+    pub(super) fn empty(&self) -> Slot {
+        Slot {
+            asked: Instant::now(),
+            asked_at: self.clock.now(),
+            reading: OnceCell::new(),
+            refreshing: AtomicBool::new(false),
+        }
+    }
+
+    /// Drops a slot whose reading failed, so that the next caller tries again.
+    fn drop_failed(&self, customer: &str, failed: &Arc<Slot>) {
+        self.slots
+            .entry_by_ref(customer)
+            .and_compute_with(|present| match present {
+                Some(entry) if Arc::ptr_eq(entry.value(), failed) => Op::Remove,
+                _ => Op::Nop,
+            });
+    }
+
+    fn is_fresh(&self, slot: &Slot) -> bool {
+        let by_clock = self.clock.now() - slot.asked_at;
+        slot.asked.elapsed() < self.max_age
+            && by_clock >= TimeDelta::zero()
+            && by_clock.to_std().is_ok_and(|age| age < self.max_age)
+    }
+
+    /// The slot's reading, which all who wait for it share; `read` is called by one of them.
+    pub(super) async fn reading<F>(
+        &self,
+        customer: &str,
+        slot: &Arc<Slot>,
+        read: impl FnOnce() -> F,
+    ) -> Result<Arc<Snapshot>, MeterError>
+    where
+        F: Future<Output = Result<Snapshot, MeterError>>,
+    {
+        let reading = slot
+            .reading
+            .get_or_init(|| async {
+                match read().await {
+                    Ok(snapshot) => Ok(Arc::new(snapshot)),
+                    Err(MeterError::Store(error)) => Err(error),
+                    Err(other) => Err(StoreError::Busy(other.to_string())),
+                }
+            })
+            .await;
+        match reading {
+            Ok(snapshot) => Ok(Arc::clone(snapshot)),
+            Err(error) => {
+                self.drop_failed(customer, slot);
+                Err(error.shared().into())
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A writer: takes what has piled up in its queue, has it carried out in one go, and answers everyone. It never waits for a batch to
+//! fill: while one is carried out, the next piles up.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
+
+use super::command::MeterError;
+use super::job::Job;
+use crate::store::pool::StoreError;
+
+/// Most jobs in a batch. More would make everyone wait for the slowest part of a long transaction; fewer cost commits.
+const BATCH_MAX: usize = 512;
+/// How long a command may wait, from its arrival to the beginning of the attempt that carries it out: longer than a database takes
+/// to restart; after that its caller has long asked again.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a writer rests before it tries again what a lost connection broke off.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
+/// How often a batch is tried that others stood in the way of, before its jobs are tried one at a time.
+const TRIES: usize = 3;
+
+/// What became of an attempt that was not carried out.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing happened: the database was not there, or went away.
+    Lost(String),
+    /// Nothing happened: a deadlock or a time-out stood in the way.
+    Busy(String),
+    /// Nothing happened: at least one of the jobs cannot be carried out.
+    Refused(MeterError),
+    /// The database went away, and whether it happened could not be found out.
+    Unknown(String),
+}
+
+/// Carries out batches by `attempt`, which either carries out all jobs of a slice or none.
+pub(super) struct Writer<A, P> {
+    pub(super) attempt: A,
+    /// Rests.
+    pub(super) pause: P,
+}
+
+impl<A, P> Writer<A, P>
+where
+    A: FnMut(&mut [Box<dyn Job>]) -> Result<(), Failure>,
+    P: FnMut(Duration),
+{
+    /// Works until `stop` is cancelled, or no one is left who could put anything into the queue; what is in the queue then is
+    /// carried out first. Nothing gets into it any more.
+    pub(super) async fn run(
+        mut self,
+        mut queue: Receiver<Box<dyn Job>>,
+        stop: CancellationToken,
+        group: fn(&str) -> u64,
+    ) {
+        let mut jobs = Vec::new();
+        loop {
+            let open = !queue.is_closed();
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if open => queue.close(),
+                count = queue.recv_many(&mut jobs, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.carry_out(std::mem::take(&mut jobs), group);
+                }
+            }
+        }
+    }
+
+    /// One transaction for each group.
+    fn carry_out(&mut self, mut jobs: Vec<Box<dyn Job>>, group: fn(&str) -> u64) {
+        let of = |job: &Box<dyn Job>| group(job.customer().as_str());
+        jobs.sort_by_key(of);
+        while let Some(last) = jobs.last().map(of) {
+            let begins = jobs.partition_point(|job| of(job) < last);
+            let batch = jobs.split_off(begins);
+            self.settle(batch);
+        }
+    }
+
+    /// Sees to it that every job is answered, and truly.
+    fn settle(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        for tries in 1.. {
+            jobs = still_wanted(jobs);
+            if jobs.is_empty() {
+                return;
+            }
+            match (self.attempt)(&mut jobs) {
+                Ok(()) => return jobs.into_iter().for_each(Job::answer),
+                Err(Failure::Lost(reason)) => {
+                    tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again");
+                    (self.pause)(BETWEEN_ATTEMPTS);
+                }
+                Err(Failure::Busy(reason)) if tries < TRIES => {
+                    tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again");
+                }
+                Err(Failure::Busy(reason)) => {
+                    return self.split(jobs, StoreError::Busy(reason).into());
+                }
+                Err(Failure::Refused(error)) => return self.split(jobs, error),
+                Err(Failure::Unknown(reason)) => {
+                    for job in jobs {
+                        job.refuse(StoreError::Unavailable(reason.clone()).into());
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tries the jobs one at a time, so that none fails for another's sake. One that is alone already is refused.
+    fn split(&mut self, mut jobs: Vec<Box<dyn Job>>, error: MeterError) {
+        if jobs.len() == 1 {
+            if let Some(job) = jobs.pop() {
+                job.refuse(error);
+            }
+            return;
+        }
+        tracing::warn!(%error, jobs = jobs.len(), "a batch failed; its commands are tried one at a time");
+        for job in jobs {
+            self.settle(vec![job]);
+        }
+    }
+}
+
+/// The jobs that somebody still waits for. Those that have waited for too long are refused: nothing came of them.
+fn still_wanted(jobs: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    let (late, wanted): (Vec<_>, Vec<_>) = jobs
+        .into_iter()
+        .filter(|job| !job.is_abandoned())
+        .partition(|job| job.waited() > PATIENCE);
+    for job in late {
+        let reason = "the database did not come back in time".to_owned();
+        job.refuse(StoreError::Busy(reason).into());
+    }
+    wanted
+}
