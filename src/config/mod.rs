@@ -55,6 +55,8 @@ pub struct Config {
     pub enforcement: Enforcement,
     /// What becomes of a customer never seen before.
     pub unknown_customers: UnknownCustomers,
+    /// How old the numbers of a check may be; zero: read anew for each.
+    pub check_max_age: Duration,
     /// How log lines look.
     pub log_format: LogFormat,
     /// How long to go on serving after readiness is withdrawn, so that load balancers notice.
@@ -168,6 +170,11 @@ fn read(source: &mut Source<'_>) -> Option<Config> {
         unknown_customers: source
             .choice("PLANGATE_UNKNOWN_CUSTOMERS", &unknown_customers)
             .unwrap_or(UnknownCustomers::Create),
+        check_max_age: Duration::from_millis(u64::from(
+            source
+                .number("PLANGATE_CHECK_MAX_AGE_MS", 0..=60_000)
+                .unwrap_or(1000),
+        )),
         log_format: source
             .choice("PLANGATE_LOG_FORMAT", &log_formats)
             .unwrap_or(log_format),

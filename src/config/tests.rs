@@ -93,6 +93,7 @@ fn development_needs_no_configuration() {
 #[test]
 fn production_is_read_whole_and_logs_for_machines() {
     let config = production(&[("STRIPE_PUBLISHABLE_KEY", "pk_live_abc")]).unwrap();
+    assert_eq!(config.check_max_age, Duration::from_millis(250));
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.drain, Duration::from_secs(5));
     assert_eq!(config.warnings, Vec::<String>::new());
@@ -128,6 +129,7 @@ fn every_setting_can_be_set() {
         ("PLANGATE_ADMIN_KEY", KEY),
         ("PLANGATE_ENFORCEMENT", "observe"),
         ("PLANGATE_UNKNOWN_CUSTOMERS", "reject"),
+        ("PLANGATE_CHECK_MAX_AGE_MS", "250"),
         ("PLANGATE_LOG_FORMAT", "json"),
         ("PLANGATE_DRAIN_SECONDS", "60"),
         (
@@ -188,6 +190,7 @@ fn all_faults_are_listed_at_once_and_no_secret_is_shown() {
         ("PLANGATE_ENFORCEMENT", "maybe"),
         ("PLANGATE_UNKNOWN_CUSTOMERS", "maybe"),
         ("PLANGATE_LOG_FORMAT", "xml"),
+        ("PLANGATE_CHECK_MAX_AGE_MS", "60001"),
         ("PLANGATE_DRAIN_SECONDS", "61"),
         ("PLANGATE_DATABASE_POOL_SIZE", "0"),
     ])
@@ -205,6 +208,7 @@ fn all_faults_are_listed_at_once_and_no_secret_is_shown() {
             "PLANGATE_CATALOGUE",
             "PLANGATE_CATALOGUE",
             "PLANGATE_CATALOGUE",
+            "PLANGATE_CHECK_MAX_AGE_MS",
             "PLANGATE_CORS_ORIGINS",
             "PLANGATE_DATABASE_POOL_SIZE",
             "PLANGATE_DRAIN_SECONDS",

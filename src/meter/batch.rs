@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use super::Rules;
 use super::account::{Account, Changes, EventIds};
 use super::command::{MeterError, Needs};
-use super::denied::NotedDenials;
+use super::denied::{Denial, NotedDenials};
 use super::job::Job;
 use super::snapshot::Snapshot;
 use crate::domain::policy::UnknownCustomers;
@@ -41,7 +41,8 @@ pub type AtStep = Arc<dyn Fn(Step) + Send + Sync>;
 pub(super) struct Desk {
     pub(super) rules: Rules,
     pub(super) ids: EventIds,
-    pub(super) denials: Arc<NotedDenials>,
+    /// `None`: every denial is noted.
+    pub(super) denials: Option<Arc<NotedDenials>>,
     pub(super) at_step: Option<AtStep>,
 }
 
@@ -93,7 +94,9 @@ impl Desk {
             Transactions::rollback_transaction(conn)?;
         }
         self.pass(Step::Committed);
-        self.denials.remember(work.denied.drain(..));
+        if let Some(denials) = &self.denials {
+            denials.remember(work.denied.drain(..));
+        }
         Ok(work.snapshots)
     }
 
@@ -284,7 +287,7 @@ impl Desk {
         &self,
         conn: &mut PgConnection,
         touched: &[Account<'_>],
-    ) -> Result<Vec<super::denied::Denial>, MeterError> {
+    ) -> Result<Vec<Denial>, MeterError> {
         let mut noted = Vec::new();
         let Some(now) = touched.first().map(|account| account.snapshot.now) else {
             return Ok(noted);
@@ -293,8 +296,12 @@ impl Desk {
         for account in touched {
             let customer = account.snapshot.customer_id.as_str();
             for (feature, reason) in &account.changes.denials {
-                let denial = super::denied::Denial::new(customer, feature, now);
-                if !self.denials.knows(&denial) && !noted.contains(&denial) {
+                let denial = Denial::new(customer, feature, now);
+                let known = self
+                    .denials
+                    .as_ref()
+                    .is_some_and(|known| known.knows(&denial));
+                if !known && !noted.contains(&denial) {
                     noted.push(denial);
                     rows.push((customer, feature.as_str(), *reason));
                 }
@@ -316,6 +323,6 @@ struct Work {
     /// Whether there is anything to commit.
     changed: bool,
     transaction: Option<String>,
-    denied: Vec<super::denied::Denial>,
+    denied: Vec<Denial>,
     snapshots: Vec<Snapshot>,
 }

@@ -42,6 +42,11 @@ pub(super) trait Command: Send + 'static {
         true
     }
 
+    /// How many entries it may add to the ledger.
+    fn entries(&self) -> usize {
+        1
+    }
+
     /// Roughly how many bytes of the caller's own notes it carries.
     fn bytes(&self) -> usize {
         0

@@ -13,6 +13,7 @@ pub(super) trait Job: Send {
     fn customer(&self) -> &CustomerId;
     fn needs<'a>(&'a self, needs: &mut Needs<'a>);
     fn creates(&self) -> bool;
+    fn entries(&self) -> usize;
 
     /// Judges the command and keeps the answer until it is true. `None`: there is no such customer.
     fn judge(&mut self, account: Option<&mut Account<'_>>);
@@ -51,6 +52,10 @@ impl<C: Command> Job for Pending<C> {
 
     fn creates(&self) -> bool {
         self.command.creates()
+    }
+
+    fn entries(&self) -> usize {
+        self.command.entries()
     }
 
     fn judge(&mut self, account: Option<&mut Account<'_>>) {

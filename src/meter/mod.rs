@@ -165,7 +165,7 @@ impl Meter {
             let desk = Desk {
                 rules: rules.clone(),
                 ids: EventIds::default(),
-                denials: Arc::clone(&denials),
+                denials: Some(Arc::clone(&denials)),
                 at_step: options.at_step.clone(),
             };
             let session = Session {
@@ -437,7 +437,7 @@ pub fn consume_alone(
     let desk = Desk {
         rules: rules.clone(),
         ids: EventIds::default(),
-        denials: Arc::new(NotedDenials::new()),
+        denials: None,
         at_step: None,
     };
     let (caller, mut answer) = oneshot::channel();

@@ -33,6 +33,10 @@ impl Command for RecordAll {
         }
     }
 
+    fn entries(&self) -> usize {
+        self.events.len()
+    }
+
     fn bytes(&self) -> usize {
         let properties = self
             .events

@@ -10,8 +10,10 @@ use super::command::MeterError;
 use super::job::Job;
 use crate::store::pool::StoreError;
 
-/// Most jobs in a batch. More would make everyone wait for the slowest part of a long transaction; fewer cost commits.
-const BATCH_MAX: usize = 512;
+/// Most jobs that are taken at once. More would make everyone wait for the slowest part of a long transaction; fewer cost commits.
+const TAKEN_MAX: usize = 512;
+/// Most ledger entries in a transaction, unless a single job has more: a report of usage may hold a thousand.
+const ENTRIES_MAX: usize = 2000;
 /// How long a command may wait, from its arrival to the beginning of the attempt that carries it out: longer than a database takes
 /// to restart; after that its caller has long asked again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -59,7 +61,7 @@ where
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if open => queue.close(),
-                count = queue.recv_many(&mut jobs, BATCH_MAX) => {
+                count = queue.recv_many(&mut jobs, TAKEN_MAX) => {
                     if count == 0 {
                         return;
                     }
@@ -75,8 +77,11 @@ where
         jobs.sort_by_key(of);
         while let Some(last) = jobs.last().map(of) {
             let begins = jobs.partition_point(|job| of(job) < last);
-            let batch = jobs.split_off(begins);
-            self.settle(batch);
+            let mut batch = jobs.split_off(begins);
+            while !batch.is_empty() {
+                let rest = batch.split_off(fitting(&batch));
+                self.settle(std::mem::replace(&mut batch, rest));
+            }
         }
     }
 
@@ -123,6 +128,16 @@ where
             self.settle(vec![job]);
         }
     }
+}
+
+/// How many of the jobs, at least one, go into one transaction.
+fn fitting(jobs: &[Box<dyn Job>]) -> usize {
+    let mut entries = 0;
+    let fitting = jobs.iter().take_while(|job| {
+        entries += job.entries();
+        entries <= ENTRIES_MAX
+    });
+    fitting.count().max(1)
 }
 
 /// The jobs that somebody still waits for. Those that have waited for too long are refused: nothing came of them.

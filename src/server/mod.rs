@@ -141,7 +141,11 @@ impl Application {
         database_url: &SecretString,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        Self::build_with(config, database_url, clock, meter::Options::default()).await
+        let metering = meter::Options {
+            check_max_age: config.check_max_age,
+            ..meter::Options::default()
+        };
+        Self::build_with(config, database_url, clock, metering).await
     }
 
     /// The same with a meter that works otherwise: tests break it off, or give every customer a transaction.
