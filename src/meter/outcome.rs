@@ -52,6 +52,7 @@ const fn of_plan() -> LimitSource {
     LimitSource::Plan
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_of_plan(source: &LimitSource) -> bool {
     *source == LimitSource::Plan
 }

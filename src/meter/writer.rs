@@ -19,7 +19,7 @@ const ENTRIES_MAX: usize = 2000;
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a writer rests before it tries again what a lost connection broke off.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
-/// How often a batch is tried that others stood in the way of, before its jobs are tried one at a time.
+/// How often one customer's jobs are tried that somebody else stood in the way of.
 const TRIES: usize = 3;
 
 /// What became of an attempt that was not carried out.
@@ -73,10 +73,10 @@ where
 
     /// One transaction for each group.
     fn carry_out(&mut self, mut jobs: Vec<Box<dyn Job>>, group: fn(&str) -> u64) {
-        let of = |job: &Box<dyn Job>| group(job.customer().as_str());
-        jobs.sort_by_key(of);
-        while let Some(last) = jobs.last().map(of) {
-            let begins = jobs.partition_point(|job| of(job) < last);
+        let of = |job: &dyn Job| group(job.customer().as_str());
+        jobs.sort_by_key(|job| of(job.as_ref()));
+        while let Some(last) = jobs.last().map(|job| of(job.as_ref())) {
+            let begins = jobs.partition_point(|job| of(job.as_ref()) < last);
             let mut batch = jobs.split_off(begins);
             while !batch.is_empty() {
                 let rest = batch.split_off(fitting(&batch));
@@ -98,18 +98,25 @@ where
                     tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again");
                     (self.pause)(BETWEEN_ATTEMPTS);
                 }
+                Err(Failure::Busy(reason)) if of_several_customers(&jobs) => {
+                    tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again, each customer alone");
+                    jobs.sort_by(|a, b| a.customer().cmp(b.customer()));
+                    while let Some(last) = jobs.last().map(|job| job.customer().clone()) {
+                        let begins = jobs.partition_point(|job| *job.customer() < last);
+                        let of_one = jobs.split_off(begins);
+                        self.settle(of_one);
+                    }
+                    return;
+                }
                 Err(Failure::Busy(reason)) if tries < TRIES => {
-                    tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again");
+                    tracing::warn!(%reason, jobs = jobs.len(), "a customer's commands are tried again");
                 }
                 Err(Failure::Busy(reason)) => {
-                    return self.split(jobs, StoreError::Busy(reason).into());
+                    return refuse_all(jobs, || StoreError::Busy(reason.clone()));
                 }
                 Err(Failure::Refused(error)) => return self.split(jobs, error),
                 Err(Failure::Unknown(reason)) => {
-                    for job in jobs {
-                        job.refuse(StoreError::Unavailable(reason.clone()).into());
-                    }
-                    return;
+                    return refuse_all(jobs, || StoreError::Unavailable(reason.clone()));
                 }
             }
         }
@@ -130,6 +137,18 @@ where
     }
 }
 
+fn of_several_customers(jobs: &[Box<dyn Job>]) -> bool {
+    let mut customers = jobs.iter().map(|job| job.customer());
+    let first = customers.next();
+    customers.any(|other| Some(other) != first)
+}
+
+fn refuse_all(jobs: Vec<Box<dyn Job>>, error: impl Fn() -> StoreError) {
+    for job in jobs {
+        job.refuse(error().into());
+    }
+}
+
 /// How many of the jobs, at least one, go into one transaction.
 fn fitting(jobs: &[Box<dyn Job>]) -> usize {
     let mut entries = 0;
@@ -146,9 +165,8 @@ fn still_wanted(jobs: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
         .into_iter()
         .filter(|job| !job.is_abandoned())
         .partition(|job| job.waited() > PATIENCE);
-    for job in late {
-        let reason = "the database did not come back in time".to_owned();
-        job.refuse(StoreError::Busy(reason).into());
-    }
+    refuse_all(late, || {
+        StoreError::Busy("the database did not come back in time".to_owned())
+    });
     wanted
 }

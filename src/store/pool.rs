@@ -58,7 +58,7 @@ SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET jit = off;
-SET lock_timeout = '2s';";
+SET lock_timeout = '300ms';";
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

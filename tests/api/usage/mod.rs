@@ -1,5 +1,6 @@
 //! Usage over HTTP.
 
+mod archive;
 mod periods;
 mod reading;
 mod recording;
