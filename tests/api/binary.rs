@@ -1,12 +1,7 @@
 //! The program itself, as an operator runs it.
 
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
@@ -16,158 +11,10 @@ use plangate::domain::api_key::{ApiKey, KeyMode};
 
 use crate::generated::{REGENERATE, committed};
 use crate::support::cluster::fresh_database;
+use crate::support::program::{
+    Serving, fail, lives, on, plangate, postmaster, stderr, stdout, succeed,
+};
 use crate::support::scratch::Scratch;
-
-/// What the log says before the address.
-const LISTENS: &str = "Plangate listens on ";
-
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// The program with nothing of the tests' own environment but the search path.
-fn plangate(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plangate"));
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-        .stdin(Stdio::null());
-    command
-}
-
-fn on(data_dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = plangate(arguments);
-    command
-        .env("PLANGATE_DATA_DIR", data_dir)
-        .env("PLANGATE_BIND", "127.0.0.1:0");
-    command
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-#[track_caller]
-fn succeed(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    stdout(&output)
-}
-
-#[track_caller]
-fn fail(mut command: Command, code: i32) -> String {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
-    stderr(&output)
-}
-
-/// A running `plangate serve`; killed when it is dropped.
-struct Serving {
-    child: Child,
-    stdout: Arc<Mutex<String>>,
-    stderr: Arc<Mutex<String>>,
-}
-
-impl Serving {
-    fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = collect(child.stdout.take().unwrap());
-        let stderr = collect(child.stderr.take().unwrap());
-        let mut serving = Self {
-            child,
-            stdout,
-            stderr,
-        };
-        serving.wait_for(|serving| text(&serving.stderr).contains(LISTENS));
-        serving
-    }
-
-    /// The address as the log names it.
-    fn base(&self) -> String {
-        let log = text(&self.stderr);
-        let address = log.split(LISTENS).nth(1).unwrap();
-        address.split_whitespace().next().unwrap().to_owned()
-    }
-
-    #[track_caller]
-    fn wait_for(&mut self, condition: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition(self) {
-            let ended = self.child.try_wait().unwrap();
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "{ended:?}: {}",
-                text(&self.stderr)
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-    }
-
-    fn end(mut self, signal: Signal) -> ExitStatus {
-        self.signal(signal);
-        self.child.wait().unwrap()
-    }
-
-    fn status(&self, path: &str) -> u16 {
-        let url = format!("{}{path}", self.base());
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(async {
-                reqwest::get(url)
-                    .await
-                    .map_or(0, |answer| answer.status().as_u16())
-            })
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn collect(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
-    let collected = Arc::new(Mutex::new(String::new()));
-    let filled = Arc::clone(&collected);
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let mut text = filled.lock().unwrap_or_else(PoisonError::into_inner);
-            text.push_str(&line);
-            text.push('\n');
-        }
-    });
-    collected
-}
-
-fn text(collected: &Mutex<String>) -> String {
-    collected
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
-}
-
-fn postmaster(data_dir: &Path) -> i32 {
-    let file = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).unwrap();
-    file.lines().next().unwrap().parse().unwrap()
-}
-
-fn lives(pid: i32) -> bool {
-    kill(Pid::from_raw(pid), None).is_ok()
-}
 
 #[test]
 fn it_serves_without_any_configuration_and_cleans_up_behind_itself() {
@@ -183,9 +30,9 @@ fn it_serves_without_any_configuration_and_cleans_up_behind_itself() {
         let metadata = std::fs::metadata(data_dir.join(secret)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{secret}");
     }
-    serving.wait_for(|serving| text(&serving.stdout).contains("shown this once"));
-    assert_eq!(text(&serving.stdout).matches(key).count(), 1);
-    assert!(!text(&serving.stderr).contains(key), "the log has the key");
+    serving.wait_for(|serving| serving.printed().contains("shown this once"));
+    assert_eq!(serving.printed().matches(key).count(), 1);
+    assert!(!serving.log().contains(key), "the log has the key");
 
     let url = succeed(on(data_dir, &["database-url"]));
     PgConnection::establish(url.trim()).unwrap();
@@ -214,13 +61,8 @@ fn it_serves_without_any_configuration_and_cleans_up_behind_itself() {
     assert!(second.contains("another Plangate (pid "), "{second}");
 
     let server = postmaster(data_dir);
-    let log = Arc::clone(&serving.stderr);
-    assert_eq!(
-        serving.end(Signal::SIGTERM).code(),
-        Some(0),
-        "{}",
-        text(&log)
-    );
+    let status = serving.end(Signal::SIGTERM);
+    assert_eq!(status.code(), Some(0), "{}", serving.log());
     assert!(!lives(server));
     let gone = fail(on(data_dir, &["database-url"]), 1);
     assert!(gone.contains("no embedded PostgreSQL runs"), "{gone}");
@@ -231,14 +73,14 @@ fn it_serves_without_any_configuration_and_cleans_up_behind_itself() {
         "0 counters equal their ledger\n"
     );
 
-    let again = Serving::start(on(data_dir, &["serve"]));
-    assert_eq!(text(&again.stdout), "");
+    let mut again = Serving::start(on(data_dir, &["serve"]));
+    assert_eq!(again.printed(), "");
     assert!(
-        text(&again.stderr).contains("the admin key is in"),
+        again.log().contains("the admin key is in"),
         "{}",
-        text(&again.stderr)
+        again.log()
     );
-    assert!(!text(&again.stderr).contains(key));
+    assert!(!again.log().contains(key));
     assert_eq!(again.end(Signal::SIGINT).code(), Some(0));
 }
 
@@ -249,7 +91,7 @@ fn it_outlives_the_death_of_its_database_and_its_own() {
     let mut serving = Serving::start(on(data_dir, &[]));
     let first = postmaster(data_dir);
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
-    serving.wait_for(|serving| text(&serving.stderr).contains("the embedded PostgreSQL is back"));
+    serving.wait_for(|serving| serving.log().contains("the embedded PostgreSQL is back"));
     serving.wait_for(|serving| serving.status("/readyz") == 200);
     let second = postmaster(data_dir);
     assert_ne!(first, second);
@@ -259,7 +101,7 @@ fn it_outlives_the_death_of_its_database_and_its_own() {
         lives(second),
         "an orphan is what the next start must cope with"
     );
-    let serving = Serving::start(on(data_dir, &[]));
+    let mut serving = Serving::start(on(data_dir, &[]));
     assert_eq!(serving.status("/readyz"), 200);
     assert_eq!(serving.end(Signal::SIGTERM).code(), Some(0));
 }

@@ -17,6 +17,7 @@ mod binary;
 mod checkout;
 mod checkout_trouble;
 mod customers;
+mod durability;
 mod embedded_cluster;
 mod entitlements;
 mod fake_stripe;

@@ -4,6 +4,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod scratch;
 pub(crate) mod shop;

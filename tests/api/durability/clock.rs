@@ -1,0 +1,1 @@
+//! Periods end and clocks jump between two requests of one customer.
