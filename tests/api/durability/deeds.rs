@@ -84,7 +84,7 @@ impl Deed {
             }
             55..70 => Self::consume(&one, quantity, key),
             70..80 => {
-                let events = (0..dice.below(4) + 1).flat_map(|event| {
+                let events = (0..=dice.below(4)).flat_map(|event| {
                     let customer = format!("mixed-{}", dice.below(MIXED));
                     let key = format!("{key}-{event}");
                     Self::of(&customer, "record", "attribution_runs", quantity, &key).0

@@ -125,6 +125,16 @@ fn assert_repeats_what_is_stored(attempt: &Attempt, ledger: &Ledger) {
     }
 }
 
+/// Requests that were not answered were not begun.
+pub(super) fn assert_nothing_was_done_in_silence(tried: &Tried, conn: &mut PgConnection) {
+    let ledger = read_ledger(conn);
+    let in_silence = tried.attempts.iter().find(|attempt| {
+        let mut wishes = attempt.deed.0.iter();
+        matches!(attempt.fate, Fate::Unknown) && wishes.any(|wish| ledger.contains_key(&wish.entry))
+    });
+    assert!(in_silence.is_none(), "{in_silence:?} is in the ledger");
+}
+
 /// What was acknowledged is acknowledged again with the same words.
 async fn assert_answers_repeat(desk: &Desk, attempts: &[Attempt]) {
     let acknowledged: Vec<(&Deed, &Value)> = attempts

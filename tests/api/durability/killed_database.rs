@@ -59,7 +59,7 @@ async fn a_database_that_was_killed_under_load_has_kept_what_was_acknowledged() 
     let mut dice = Dice::new(SEED, 0);
     let load = Load::start(&program.base(), SEED).await;
     for _ in 0..ROUNDS {
-        load.until_acknowledged(dice.count(100, 300)).await;
+        load.until_acknowledged(dice.count(200, 400)).await;
         tokio::time::sleep(dice.moment()).await;
         let server = postmaster(scratch.path());
         let killed = kill_all(server);
@@ -68,14 +68,8 @@ async fn a_database_that_was_killed_under_load_has_kept_what_was_acknowledged() 
         load.next_round();
     }
     // Only the program can have started the database again.
-    load.until_acknowledged(100).await;
+    load.until_acknowledged(200).await;
     let tried = load.stop().await;
-    eprintln!(
-        "N {} LOST {} 503 {}",
-        tried.attempts.len(),
-        tried.lost,
-        tried.unavailable
-    );
     assert_eq!(
         tried.lost, 0,
         "an outage of the database is told, it breaks no connection"

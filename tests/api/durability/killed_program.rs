@@ -19,7 +19,7 @@ async fn a_program_that_was_killed_under_load_has_kept_what_it_acknowledged() {
     let mut dice = Dice::new(SEED, 0);
     let load = Load::start(&program.base(), SEED).await;
     for _ in 0..ROUNDS {
-        load.until_acknowledged(dice.count(100, 300)).await;
+        load.until_acknowledged(dice.count(200, 400)).await;
         // Not just after an answer, when a batch has just ended, but anywhere in the next.
         tokio::time::sleep(dice.moment()).await;
         program.end(Signal::SIGKILL);
@@ -27,14 +27,8 @@ async fn a_program_that_was_killed_under_load_has_kept_what_it_acknowledged() {
         load.move_to(&program.base());
         load.next_round();
     }
-    load.until_acknowledged(100).await;
+    load.until_acknowledged(200).await;
     let tried = load.stop().await;
-    eprintln!(
-        "N {} LOST {} 503 {}",
-        tried.attempts.len(),
-        tried.lost,
-        tried.unavailable
-    );
     assert!(tried.lost >= ROUNDS, "the kills met no request under way");
     judge(tried, &program.base(), &mut database.connect()).await;
     verify(&database.url);

@@ -9,7 +9,7 @@ use diesel::sql_types::BigInt;
 use nix::sys::signal::Signal;
 
 use super::deeds::Deed;
-use super::judgement::judge;
+use super::judgement::{assert_nothing_was_done_in_silence, judge};
 use super::load::{Attempt, Desk, Fate, Load};
 use super::{serve, verify};
 use crate::support::cluster::{TestDatabase, fresh_database};
@@ -70,7 +70,7 @@ async fn a_program_that_is_told_to_stop_under_load_answers_what_is_under_way() {
     assert_eq!(status.code(), Some(0), "{}", program.log());
 
     let mut tried = load.stop().await;
-    eprintln!("LOST {} 503 {}", tried.lost, tried.unavailable);
+    assert_nothing_was_done_in_silence(&tried, &mut conn);
     tried.attempts.push(Attempt { deed, fate });
     let program = serve(&database, &scratch);
     judge(tried, &program.base(), &mut conn).await;
