@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::dice::Dice;
 
-/// Half of all use is this customer's.
+/// More is used by this customer than by any other.
 pub(super) const HOT: &str = "hot";
 /// Customers of whom everything is asked.
 const MIXED: u64 = 6;
@@ -77,8 +77,8 @@ impl Deed {
         let one = format!("mixed-{}", dice.below(MIXED));
         let quantity = dice.quantity(5);
         match dice.below(100) {
-            0..40 => Self::consume(HOT, quantity, key),
-            40..55 => {
+            0..35 => Self::consume(HOT, quantity, key),
+            35..55 => {
                 let capped = format!("{CAPPED_PREFIX}{round}-{}", dice.below(CAPPED));
                 Self::consume(&capped, quantity, key)
             }
@@ -133,15 +133,18 @@ impl Deed {
 
     /// Whether it is a use of a customer who does nothing else, so that the answers tell the counter's whole history.
     pub(super) fn is_of_pure_use(&self) -> bool {
-        let customer = &self.first().entry.customer;
-        customer == HOT || customer.starts_with(CAPPED_PREFIX)
+        self.is_capped() || self.first().entry.customer == HOT
     }
 
-    /// Whether an empty cap, a full one or an empty gauge may stand in its way.
+    /// Whether it is a use by a customer whose cap the load reaches.
+    pub(super) fn is_capped(&self) -> bool {
+        self.first().entry.customer.starts_with(CAPPED_PREFIX)
+    }
+
+    /// Whether a full cap, a full gauge or an empty one may stand in its way.
     pub(super) fn may_be_refused(&self) -> bool {
         let wish = self.first();
         let operation = wish.entry.operation.as_str();
-        wish.entry.customer.starts_with(CAPPED_PREFIX)
-            || wish.feature == "models" && matches!(operation, "consume" | "release")
+        self.is_capped() || wish.feature == "models" && matches!(operation, "consume" | "release")
     }
 }

@@ -70,6 +70,7 @@ async fn a_database_that_was_killed_under_load_has_kept_what_was_acknowledged() 
     // Only the program can have started the database again.
     load.until_acknowledged(200).await;
     let tried = load.stop().await;
+    assert!(tried.denied() > 0, "nobody came to a cap");
     assert_eq!(
         tried.lost, 0,
         "an outage of the database is told, it breaks no connection"

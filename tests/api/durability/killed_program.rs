@@ -29,6 +29,7 @@ async fn a_program_that_was_killed_under_load_has_kept_what_it_acknowledged() {
     }
     load.until_acknowledged(200).await;
     let tried = load.stop().await;
+    assert!(tried.denied() > 0, "nobody came to a cap");
     assert!(tried.lost >= ROUNDS, "the kills met no request under way");
     judge(tried, &program.base(), &mut database.connect()).await;
     verify(&database.url);

@@ -58,6 +58,15 @@ pub(super) struct Tried {
     pub(super) unavailable: usize,
 }
 
+impl Tried {
+    /// How many were turned away by a cap.
+    pub(super) fn denied(&self) -> usize {
+        let denied =
+            |attempt: &&Attempt| attempt.deed.is_capped() && matches!(attempt.fate, Fate::Refused);
+        self.attempts.iter().filter(denied).count()
+    }
+}
+
 /// Callers at work, until they are stopped.
 pub(super) struct Load {
     desk: Arc<Desk>,

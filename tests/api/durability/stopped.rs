@@ -66,7 +66,7 @@ async fn a_program_that_is_told_to_stop_under_load_answers_what_is_under_way() {
     drop(lock);
     let fate = caller.await.unwrap().expect("it was sent");
     assert!(matches!(fate, Fate::Acknowledged { .. }), "{fate:?}");
-    let status = program.end(Signal::SIGCONT);
+    let status = program.wait();
     assert_eq!(status.code(), Some(0), "{}", program.log());
 
     let mut tried = load.stop().await;

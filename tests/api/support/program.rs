@@ -121,9 +121,23 @@ impl Serving {
     }
 
     /// Signals the program and waits for its end.
+    #[track_caller]
     pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
-        self.child.wait().unwrap()
+        self.wait()
+    }
+
+    /// Waits for the program's end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Status of a GET without a credential; 0 where nobody answers.
