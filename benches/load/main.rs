@@ -81,7 +81,11 @@ fn measure(options: Options) -> Outcome<()> {
     let options = &stage.options;
     let machine = Machine::describe(&stage)?;
     tell(machine.lines());
-    let fdatasync_us = peers::fdatasync_us(stage.scratch.path())?;
+    let fdatasync_us = if options.wants(Case::OpenLoop) {
+        peers::fdatasync_us(stage.scratch.path())?
+    } else {
+        None
+    };
     let mut results = Results::default();
     if options.wants(Case::Large) {
         large::make(&stage)?;

@@ -61,8 +61,8 @@ pub(crate) fn write(points: &[Point], directory: &Path) -> Outcome<()> {
 fn draw(plot: &Plot, points: &[Point], path: &Path) -> Outcome<()> {
     let series = series(plot, points);
     let all = || series.iter().flat_map(|(_, points)| points);
-    let across = range(all().map(|(x, _)| *x));
-    let up = range(all().map(|(_, y)| *y));
+    let across = span(all().map(|(x, _)| *x));
+    let up = decades(span(all().map(|(_, y)| *y)));
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
@@ -70,7 +70,7 @@ fn draw(plot: &Plot, points: &[Point], path: &Path) -> Outcome<()> {
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(80)
-        .build_cartesian_2d(across.log_scale(), up.log_scale())?;
+        .build_cartesian_2d(across.log_scale().base(4.0), up.log_scale())?;
     chart
         .configure_mesh()
         .x_desc("connections (logarithmic)")
@@ -112,8 +112,15 @@ fn series(plot: &Plot, points: &[Point]) -> Series {
 }
 
 /// From the smallest to the largest, never empty: a logarithmic axis has no zero.
-fn range(values: impl Iterator<Item = u64> + Clone) -> Range<u64> {
+fn span(values: impl Iterator<Item = u64> + Clone) -> Range<u64> {
     let least = values.clone().min().unwrap_or(1).max(1);
     let most = values.max().unwrap_or(1).max(least.saturating_mul(2));
     least..most
+}
+
+/// Widened to whole powers of ten, so that the axis has numbers at both of its ends.
+fn decades(span: Range<u64>) -> Range<u64> {
+    let below = 10_u64.saturating_pow(span.start.max(1).ilog10());
+    let above = 10_u64.saturating_pow(span.end.max(1).ilog10().saturating_add(1));
+    below..above
 }
