@@ -10,7 +10,10 @@ use crate::Outcome;
 use crate::results::Sample;
 use crate::sweep::Point;
 
-const SIZE: (u32, u32) = (760, 460);
+const SIZE: (u32, u32) = (960, 460);
+const PLOTTED_WIDTH: i32 = 730;
+const LEGEND_TOP: i32 = 60;
+const LEGEND_LEADING: usize = 24;
 /// Told apart by those who see fewer colours as well.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(0x77, 0x77, 0x77),
@@ -65,7 +68,8 @@ fn draw(plot: &Plot, points: &[Point], path: &Path) -> Outcome<()> {
     let up = decades(span(all().map(|(_, y)| *y)));
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
+    let (plotted, legend) = root.split_horizontally(PLOTTED_WIDTH);
+    let mut chart = ChartBuilder::on(&plotted)
         .caption(plot.title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(40)
@@ -77,19 +81,14 @@ fn draw(plot: &Plot, points: &[Point], path: &Path) -> Outcome<()> {
         .y_desc(plot.unit)
         .light_line_style(WHITE)
         .draw()?;
-    for ((name, points), colour) in series.iter().zip(COLOURS.iter().cycle()) {
+    // Beside the plot: within it some line is always in the way.
+    let lines = (LEGEND_TOP..).step_by(LEGEND_LEADING);
+    for (((name, points), colour), y) in series.iter().zip(COLOURS.iter().cycle()).zip(lines) {
         let style = colour.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style).point_size(3))?
-            .label(*name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(LineSeries::new(points.iter().copied(), style).point_size(3))?;
+        legend.draw(&PathElement::new([(0, y), (18, y)], style))?;
+        legend.draw(&Text::new(*name, (24, y - 6), ("sans-serif", 12)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
     root.present()?;
     Ok(())
 }
