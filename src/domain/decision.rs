@@ -276,11 +276,10 @@ impl<'a> Case<'a> {
     }
 
     /// Whether a request is let through: what the rules allow, and under observation what they deny, too, as long as it can
-    /// be counted at all.
+    /// be counted at all, together with what is held and may yet be.
     pub fn admits(&self, reason: Reason, ask: Ask, balance: Balance) -> bool {
         reason.allows()
-            || (self.enforcement == Enforcement::Observe
-                && balance.used.checked_add(ask.quantity).is_some())
+            || (self.enforcement == Enforcement::Observe && after(ask, balance).is_some())
     }
 
     /// The whole decision. `before` is what the reason was judged on, `after` is the balance to show (after the effect, where

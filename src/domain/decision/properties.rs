@@ -251,7 +251,8 @@ proptest! {
     fn the_rule_that_fires_is_the_models(world in world()) {
         let decision = world.decide(world.quantity);
         prop_assert_eq!(decision.reason, world.reason());
-        let countable = i128::from(world.balance.used) + i128::from(world.quantity) <= MOST;
+        let Balance { used, held } = world.balance;
+        let countable = [used, held, world.quantity].map(i128::from).iter().sum::<i128>() <= MOST;
         let observed = world.enforcement == Enforcement::Observe;
         prop_assert_eq!(decision.allowed, decision.reason.allows() || (observed && countable));
         prop_assert_eq!(decision.enforced, !observed);
