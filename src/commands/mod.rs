@@ -143,13 +143,15 @@ pub(crate) fn verify(config: &Config) -> Result<ExitCode, Failure> {
             "the database schema is not up to date; run `plangate migrate`".to_owned(),
         ));
     }
-    let drifts = counters::drifts(&mut conn)?;
-    if drifts.is_empty() {
-        let counted = counters::count(&mut conn)?;
-        say(format_args!("{counted} counters equal their ledger"))?;
+    let compared = counters::compare(&mut conn, None)?;
+    if compared.drifts.is_empty() {
+        say(format_args!(
+            "{} counters equal their ledger",
+            compared.checked
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
-    for drift in &drifts {
+    for drift in &compared.drifts {
         say(serde_json::to_string(drift).map_err(io::Error::from)?)?;
     }
     Ok(ExitCode::FAILURE)

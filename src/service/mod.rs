@@ -11,5 +11,6 @@ pub mod grants;
 pub mod ingest_webhook;
 pub mod overrides;
 pub mod plans;
+pub mod reconcile;
 pub mod return_urls;
 pub mod subscriptions;

@@ -1,6 +1,7 @@
 //! The counters (`usage_metrics`): one row for each customer, feature and period; each equals the sum of its ledger rows.
 
 use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text, Timestamptz};
 
@@ -207,45 +208,108 @@ pub struct Drift {
     pub period_start: DateTime<Utc>,
     /// First instant after the period; `None`: a gauge, or a counter that is missing.
     pub period_end: Option<DateTime<Utc>>,
-    /// Sum of the ledger.
-    pub ledger: i64,
-    /// What the counter says.
+    /// Sum of the ledger, which need not fit into a counter.
+    pub ledger: i128,
+    /// What the counter says; 0 where it is missing.
     pub counter: i64,
 }
 
-/// Compares every counter with its ledger rows, in one statement and so on one snapshot.
-pub fn drifts(conn: &mut PgConnection) -> QueryResult<Vec<Drift>> {
+impl Drift {
+    /// Whether the counter has no period.
+    pub fn is_gauge(&self) -> bool {
+        self.period_start == DateTime::UNIX_EPOCH
+    }
+}
+
+/// What a comparison of counters with the ledger found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// How many counters there are.
+    pub checked: i64,
+    /// Those that differ, the first 1000.
+    pub drifts: Vec<Drift>,
+}
+
+/// Compares the counters of one customer, or of all, with their ledger rows, on one snapshot. All of a large ledger takes
+/// minutes, which the session's time-out for ordinary statements would not grant.
+pub fn compare(conn: &mut PgConnection, customer: Option<&str>) -> QueryResult<Comparison> {
+    conn.build_transaction()
+        .repeatable_read()
+        .read_only()
+        .run(|conn| {
+            conn.batch_execute("SET LOCAL statement_timeout = '10min'")?;
+            let mut counted = usage_metrics::table.count().into_boxed();
+            if let Some(customer) = customer {
+                counted = counted.filter(usage_metrics::customer_id.eq(customer));
+            }
+            Ok(Comparison {
+                checked: counted.get_result(conn)?,
+                drifts: drifts(conn, customer)?,
+            })
+        })
+}
+
+/// The counters that are not the sum of their ledger rows, the first 1000, in one statement and so on one snapshot.
+pub fn drifts(conn: &mut PgConnection, customer: Option<&str>) -> QueryResult<Vec<Drift>> {
     #[derive(QueryableByName)]
     #[diesel(check_for_backend(diesel::pg::Pg))]
     struct Row {
-        #[diesel(sql_type = diesel::sql_types::Text)]
+        #[diesel(sql_type = Text)]
         customer_id: String,
-        #[diesel(sql_type = diesel::sql_types::Text)]
+        #[diesel(sql_type = Text)]
         metric_name: String,
-        #[diesel(sql_type = diesel::sql_types::Timestamptz)]
+        #[diesel(sql_type = Timestamptz)]
         period_start: DateTime<Utc>,
-        #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Timestamptz>)]
+        #[diesel(sql_type = Nullable<Timestamptz>)]
         period_end: Option<DateTime<Utc>>,
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        ledger: i64,
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        #[diesel(sql_type = Text)]
+        ledger: String,
+        #[diesel(sql_type = BigInt)]
         counter: i64,
     }
-    let rows: Vec<Row> = diesel::sql_query(include_str!("drifts.sql")).load(conn)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Drift {
-            customer_id: row.customer_id,
-            feature: row.metric_name,
-            period_start: row.period_start,
-            period_end: row.period_end,
-            ledger: row.ledger,
-            counter: row.counter,
+    let rows: Vec<Row> = diesel::sql_query(include_str!("drifts.sql"))
+        .bind::<Nullable<Text>, _>(customer)
+        .load(conn)?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Drift {
+                customer_id: row.customer_id,
+                feature: row.metric_name,
+                period_start: row.period_start,
+                period_end: row.period_end,
+                ledger: sum_of_text(&row.ledger)?,
+                counter: row.counter,
+            })
         })
-        .collect())
+        .collect()
 }
 
-/// How many counters there are.
-pub fn count(conn: &mut PgConnection) -> QueryResult<i64> {
-    usage_metrics::table.count().get_result(conn)
+/// The sum of a counter's ledger rows, which need not fit into a counter.
+pub fn ledger_sum(
+    conn: &mut PgConnection,
+    customer: &str,
+    feature: &str,
+    period_start: DateTime<Utc>,
+) -> QueryResult<i128> {
+    #[derive(QueryableByName)]
+    #[diesel(check_for_backend(diesel::pg::Pg))]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        total: String,
+    }
+    let row: Row = diesel::sql_query(
+        "SELECT coalesce(sum(quantity), 0)::text AS total FROM ledger \
+         WHERE customer_id = $1 AND metric_name = $2 AND period_start = $3",
+    )
+    .bind::<Text, _>(customer)
+    .bind::<Text, _>(feature)
+    .bind::<Timestamptz, _>(period_start)
+    .get_result(conn)?;
+    sum_of_text(&row.total)
+}
+
+fn sum_of_text(text: &str) -> QueryResult<i128> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        diesel::result::Error::DeserializationError(error.into())
+    })
 }

@@ -35,7 +35,7 @@ async fn used(app: &TestApp, customer: &str, feature: &str) -> i64 {
 }
 
 fn assert_counters_equal_the_ledger(app: &TestApp) {
-    let drifts = plangate::store::counters::drifts(&mut app.connect()).unwrap();
+    let drifts = plangate::store::counters::drifts(&mut app.connect(), None).unwrap();
     assert!(drifts.is_empty(), "{drifts:?}");
 }
 

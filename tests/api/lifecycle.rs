@@ -173,7 +173,7 @@ async fn a_customer_is_gated_upgrades_and_is_gated_by_the_new_plan() {
         .await
         .ok();
     assert_eq!(history["data"][0]["quantity"], 110 + 1 + 1300 + 1 + 1);
-    let drifts = plangate::store::counters::drifts(&mut app.connect()).unwrap();
+    let drifts = plangate::store::counters::drifts(&mut app.connect(), None).unwrap();
     assert!(drifts.is_empty(), "{drifts:?}");
 
     // The first keys still give the answers they gave.

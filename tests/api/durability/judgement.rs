@@ -205,7 +205,7 @@ fn assert_one_history(attempts: &[Attempt]) {
 
 /// Each counter is its ledger's sum, on one snapshot of both.
 pub(super) fn assert_counters_equal_ledger(conn: &mut PgConnection) {
-    assert_eq!(plangate::store::counters::drifts(conn).unwrap(), []);
+    assert_eq!(plangate::store::counters::drifts(conn, None).unwrap(), []);
 }
 
 /// What the ledger and the counters say a customer has used, both in all periods.

@@ -76,7 +76,7 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
 
 /// Every counter is the sum of its ledger rows.
 pub(crate) fn assert_counters_equal_ledger(app: &TestApp) {
-    assert_eq!(counters::drifts(&mut app.connect()).unwrap(), []);
+    assert_eq!(counters::drifts(&mut app.connect(), None).unwrap(), []);
 }
 
 /// One number that a statement counts.
