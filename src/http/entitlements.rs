@@ -26,13 +26,23 @@ use crate::telemetry::metrics::Metrics;
 const BATCH_MAX: usize = 100;
 
 /// How fresh a check must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Consistency {
-    /// May be up to a second old; `as_of` says how old. At present every answer is read anew.
+    /// May be up to a second old where another replica or an operator wrote; `as_of` says of when it is.
+    #[default]
     Default,
     /// Read from the database for this request.
     Strong,
+}
+
+impl From<Consistency> for meter::Consistency {
+    fn from(consistency: Consistency) -> Self {
+        match consistency {
+            Consistency::Default => Self::Default,
+            Consistency::Strong => Self::Strong,
+        }
+    }
 }
 
 /// May a customer do this?
@@ -52,14 +62,14 @@ pub struct CheckRequest {
     /// Needed for, and only for, a static feature: the value that is asked for.
     value: Option<Level>,
     /// How fresh the numbers must be.
-    #[allow(
-        dead_code,
-        reason = "each answer is already as fresh as the strongest demand"
-    )]
     consistency: Option<Consistency>,
 }
 
 impl CheckRequest {
+    fn consistency(&self) -> Consistency {
+        self.consistency.unwrap_or_default()
+    }
+
     fn question(&self) -> Question {
         Question {
             feature: self.feature.clone(),
@@ -94,7 +104,7 @@ pub(crate) async fn check(
         .check(
             customer.as_str(),
             vec![body.0.question()],
-            meter::Consistency::Default,
+            body.0.consistency().into(),
         )
         .await?;
     let decision = decisions
@@ -169,30 +179,28 @@ pub(crate) async fn check_batch(
         ));
     }
     let mut results: Vec<(usize, BatchItem)> = Vec::with_capacity(checks.len());
-    let mut asked: Vec<(usize, CustomerId, Question)> = Vec::with_capacity(checks.len());
+    let mut asked: Vec<Asked> = Vec::with_capacity(checks.len());
     for (index, item) in checks.iter().enumerate() {
-        let understood = understand(&actor, item);
-        match understood {
-            Ok((customer, question)) => asked.push((index, customer, question)),
+        match understand(&actor, index, item) {
+            Ok(understood) => asked.push(understood),
             Err(problem) => results.push((index, Err(problem).into())),
         }
     }
-    // One reading for each customer, whatever the order in which the batch names them.
-    asked.sort_by(|(_, a, _), (_, b, _)| a.cmp(b));
-    for of_customer in asked.chunk_by(|(_, a, _), (_, b, _)| a == b) {
-        let Some((_, customer, _)) = of_customer.first() else {
+    // One reading for each customer and freshness, whatever the order in which the batch names them.
+    asked.sort_by(|a, b| a.reading().cmp(&b.reading()));
+    for of_reading in asked.chunk_by(|a, b| a.reading() == b.reading()) {
+        let Some((customer, consistency)) = of_reading.first().map(Asked::reading) else {
             continue;
         };
-        let questions = of_customer
+        let questions = of_reading
             .iter()
-            .map(|(_, _, question)| question.clone())
+            .map(|asked| asked.question.clone())
             .collect();
-        let indices = of_customer.iter().map(|(index, _, _)| *index);
-        match context
+        let indices = of_reading.iter().map(|asked| asked.index);
+        let checked = context
             .meter
-            .check(customer.as_str(), questions, meter::Consistency::Default)
-            .await
-        {
+            .check(customer.as_str(), questions, consistency.into());
+        match checked.await {
             Ok(decisions) => {
                 for (index, decision) in indices.zip(decisions) {
                     if let Ok(decision) = &decision {
@@ -215,11 +223,31 @@ pub(crate) async fn check_batch(
     }))
 }
 
-fn understand(actor: &Actor, item: &RawValue) -> Result<(CustomerId, Question), Problem> {
+/// One check of a batch.
+struct Asked {
+    /// Its place in the batch.
+    index: usize,
+    customer: CustomerId,
+    consistency: Consistency,
+    question: Question,
+}
+
+impl Asked {
+    /// What it is read from: whose numbers, and whether they must be read for this request.
+    fn reading(&self) -> (&CustomerId, Consistency) {
+        (&self.customer, self.consistency)
+    }
+}
+
+fn understand(actor: &Actor, index: usize, item: &RawValue) -> Result<Asked, Problem> {
     refuse_array(item.get().as_bytes())?;
     let request: CheckRequest = parse(item.get().as_bytes())?;
-    let customer = actor.customer_of_body(request.customer_id.clone())?;
-    Ok((customer, request.question()))
+    Ok(Asked {
+        index,
+        customer: actor.customer_of_body(request.customer_id.clone())?,
+        consistency: request.consistency(),
+        question: request.question(),
+    })
 }
 
 /// Whose entitlements.
