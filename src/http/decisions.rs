@@ -1,7 +1,8 @@
 //! How a decision is answered: as it is, or as the problem that a denial is.
 
-use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
 
 use super::problem::{Problem, ProblemKind};
 use crate::domain::decision::{Decision, Reason};
@@ -16,14 +17,23 @@ pub fn answer(settled: &Settled) -> Result<HttpResponse, Problem> {
     if !decision.allowed {
         return Err(denial(decision)?);
     }
-    let mut response = HttpResponse::Ok();
-    if settled.replayed {
-        response.insert_header((REPLAYED, HeaderValue::from_static("true")));
-    }
-    Ok(response.json(decision))
+    Ok(told(HttpResponse::Ok(), settled.replayed, decision))
 }
 
-fn denial(decision: &Decision) -> Result<Problem, Problem> {
+/// An answer to a call that may be repeated: says so where an earlier call was given it.
+pub fn told(
+    mut response: HttpResponseBuilder,
+    replayed: bool,
+    body: impl Serialize,
+) -> HttpResponse {
+    if replayed {
+        response.insert_header((REPLAYED, HeaderValue::from_static("true")));
+    }
+    response.json(body)
+}
+
+/// 402 with the whole decision.
+pub fn denial(decision: &Decision) -> Result<Problem, Problem> {
     let kind = match decision.reason {
         Reason::FeatureNotInPlan => ProblemKind::FeatureNotInPlan,
         _ => ProblemKind::LimitExceeded,

@@ -17,6 +17,7 @@ pub mod plan_context;
 pub mod plans;
 pub mod problem;
 pub mod request_id;
+pub mod reservations;
 pub mod responses;
 pub mod subscription_view;
 pub mod usage;
@@ -34,6 +35,10 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(entitlements::consume)
         .service(entitlements::release)
         .service(entitlements::set_allocated)
+        .service(reservations::reserve)
+        .service(reservations::commit_reservation)
+        .service(reservations::release_reservation)
+        .service(reservations::get_reservation)
         .service(usage::get_usage)
         .service(usage::record_usage)
         .service(usage::usage_history)
@@ -56,6 +61,8 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(admin::overrides::put_override)
         .service(admin::overrides::get_override)
         .service(admin::overrides::delete_override)
+        .service(admin::usage::adjust_usage)
+        .service(admin::usage::reconcile_usage)
         .service(operations::livez)
         .service(operations::readyz)
         .service(operations::metrics)

@@ -101,6 +101,8 @@ problem_kinds! {
         "This installation has no credentials or no price for the payment provider that the request needs.";
     BelowZero = CONFLICT "below-zero" "Below zero"
         "The counter holds less than what was to be taken away.";
+    ReservationExpired = CONFLICT "reservation-expired" "Reservation expired"
+        "The reservation's time ran out before the commit, and what it held does not fit any more. Nothing was recorded; the next try is judged anew. `decision`, where there is one, has the numbers.";
     PayloadTooLarge = PAYLOAD_TOO_LARGE "payload-too-large" "Payload too large"
         "The body is larger than the route takes: 256 KiB, or 1 MiB for webhooks.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type"
@@ -211,7 +213,7 @@ pub struct ProblemDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
-    /// The whole decision behind a 402.
+    /// The whole decision behind a 402, or behind a `reservation-expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
     pub decision: Option<Value>,

@@ -4,6 +4,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod overrides;
 pub mod subscriptions;
+pub mod usage;
 
 use super::problem::Problem;
 

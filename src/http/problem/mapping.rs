@@ -20,10 +20,17 @@ impl From<MeterError> for Problem {
             MeterError::Value(_) => Self::validation("/value", detail),
             MeterError::KeyReused => Self::new(ProblemKind::IdempotencyKeyReused, detail),
             MeterError::BelowZero { .. } => Self::new(ProblemKind::BelowZero, detail),
-            MeterError::Uncountable => Self::new(ProblemKind::Conflict, detail),
-            MeterError::UnknownReservation => Self::new(ProblemKind::NotFound, detail),
-            MeterError::ReservationSettled { .. } | MeterError::ReservationExpired(_) => {
+            MeterError::Uncountable | MeterError::ReservationSettled { .. } => {
                 Self::new(ProblemKind::Conflict, detail)
+            }
+            MeterError::UnknownReservation => Self::new(ProblemKind::NotFound, detail),
+            MeterError::ReservationExpired(decision) => {
+                let problem = Self::new(ProblemKind::ReservationExpired, detail);
+                match decision.as_deref().map(serde_json::to_value) {
+                    None => problem,
+                    Some(Ok(decision)) => problem.with_decision(decision),
+                    Some(Err(error)) => Self::internal(error),
+                }
             }
             MeterError::CommitAboveHold { .. } => Self::validation("/quantity", detail),
             MeterError::Overloaded => Self::new(ProblemKind::Overloaded, detail),
@@ -100,6 +107,7 @@ mod tests {
     use super::*;
     use crate::domain::catalogue::FeatureKind;
     use crate::domain::ids::TierKey;
+    use crate::domain::reservation::ReservationState;
     use crate::providers::ProviderError;
     use crate::service::return_urls::ReturnUrlError;
     use crate::store::pool::StoreError;
@@ -141,6 +149,26 @@ mod tests {
             ),
             (MeterError::KeyReused, K::IdempotencyKeyReused, ""),
             (MeterError::BelowZero { used: 1 }, K::BelowZero, ""),
+            (MeterError::Uncountable, K::Conflict, ""),
+            (MeterError::UnknownReservation, K::NotFound, ""),
+            (
+                MeterError::ReservationSettled {
+                    state: ReservationState::Released,
+                },
+                K::Conflict,
+                "",
+            ),
+            (
+                MeterError::ReservationExpired(None),
+                K::ReservationExpired,
+                "",
+            ),
+            (
+                MeterError::CommitAboveHold { held: 1 },
+                K::ValidationFailed,
+                "/quantity",
+            ),
+            (MeterError::Overloaded, K::Overloaded, ""),
             (MeterError::Store(away()), K::DatabaseUnavailable, ""),
         ] {
             assert_eq!(told(error), (kind, pointer.to_owned()));
