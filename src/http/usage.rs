@@ -376,7 +376,7 @@ pub struct LedgerEntry {
     event_id: String,
     /// Feature key.
     feature: String,
-    /// What wrote it: `consume`, `record`, `release` or `set`.
+    /// What wrote it: `consume`, `record`, `release`, `set`, `commit` or `adjust`.
     operation: String,
     /// What it added to the counter.
     quantity: i64,

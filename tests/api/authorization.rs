@@ -110,6 +110,32 @@ fn contract() -> Vec<Route> {
             json!({"customer_id": "acme", "feature": "models", "value": 1}),
             USERS,
         ),
+        write(
+            "POST",
+            "/reservations",
+            "/reservations",
+            json!({"customer_id": "acme", "feature": "models"}),
+            USERS,
+        ),
+        write(
+            "POST",
+            "/reservations/{id}/commit",
+            "/reservations/none/commit",
+            json!({"customer_id": "acme"}),
+            USERS,
+        ),
+        write(
+            "POST",
+            "/reservations/{id}/release",
+            "/reservations/none/release",
+            json!({"customer_id": "acme"}),
+            USERS,
+        ),
+        read(
+            "/reservations/{id}",
+            "/reservations/none?customer_id=acme",
+            DETAIL,
+        ),
         read("/usage", "/usage?customer_id=acme", READERS),
         write("POST", "/usage", "/usage", json!({"events": [{}]}), USERS),
         read(
@@ -162,6 +188,20 @@ fn contract() -> Vec<Route> {
             Some(ADMIN),
         ),
         read("/admin/audit", "/admin/audit", ADMIN),
+        write(
+            "POST",
+            "/admin/usage/adjust",
+            "/admin/usage/adjust",
+            json!({"customer_id": "acme", "feature": "models", "delta": 1, "reason": "r", "idempotency_key": "k"}),
+            ADMIN,
+        ),
+        write(
+            "POST",
+            "/admin/reconcile-usage",
+            "/admin/reconcile-usage",
+            json!({"customer_id": "acme"}),
+            ADMIN,
+        ),
         write(
             "POST",
             "/admin/subscriptions",

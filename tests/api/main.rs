@@ -27,6 +27,7 @@ mod lifecycle;
 mod operations;
 mod plan_context;
 mod plans;
+mod reservations;
 mod stripe_provider;
 mod support;
 mod usage;

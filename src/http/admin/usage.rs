@@ -118,7 +118,6 @@ pub struct UsageDrift {
     #[schema(required = true)]
     period: Option<CountedPeriod>,
     /// Sum of the ledger, exact even where it is no count (below zero, or past 64 bits).
-    #[schema(value_type = i64)]
     ledger: i128,
     /// What the counter said; 0 where there was none.
     counter: i64,
