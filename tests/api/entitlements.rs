@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use diesel::RunQueryDsl as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -245,6 +246,69 @@ async fn the_list_has_a_decision_for_each_feature_in_the_catalogues_order() {
             ["export", false, false]
         ])
     );
+}
+
+#[actix_web::test]
+async fn a_strong_check_sees_what_others_wrote_and_a_default_one_may_be_older() {
+    let app = TestApp::builder()
+        .set("PLANGATE_CHECK_MAX_AGE_MS", "60000")
+        .start()
+        .await;
+    let ask = |consistency: &str| json!({"customer_id": "acme", "feature": RUNS, "consistency": consistency});
+    consume(&app, json!({"customer_id": "acme", "feature": RUNS}))
+        .await
+        .ok();
+    assert_eq!(check(&app, ask("default")).await.ok()["used"], 1);
+    // As another replica would.
+    diesel::sql_query("UPDATE usage_metrics SET value = 9")
+        .execute(&mut app.connect())
+        .unwrap();
+    assert_eq!(check(&app, ask("default")).await.ok()["used"], 1);
+    let checks = json!({"checks": [ask("default"), ask("strong"), ask("default")]});
+    let batch = app.post("/entitlements/check/batch").json(checks);
+    let batch = batch.send().await.ok();
+    let used = [0, 1, 2].map(|index: usize| batch["results"][index]["used"].clone());
+    assert_eq!(used, [1, 9, 1]);
+    assert_eq!(check(&app, ask("strong")).await.ok()["used"], 9);
+}
+
+#[actix_web::test]
+async fn each_check_of_a_batch_says_how_fresh_it_must_be() {
+    let app = TestApp::start().await;
+    consume(
+        &app,
+        json!({"customer_id": "acme", "feature": RUNS, "quantity": 3}),
+    )
+    .await
+    .ok();
+    let ask = |customer: &str, consistency: Value| json!({"customer_id": customer, "feature": RUNS, "consistency": consistency});
+    let checks = json!({"checks": [
+        ask("globex", json!("strong")), ask("acme", json!("default")), ask("acme", json!("strong")),
+        ask("acme", json!("eventual")), ask("acme", Value::Null), ask("globex", json!("default")),
+    ]});
+    let batch = app.post("/entitlements/check/batch").json(checks);
+    let batch = batch.send().await.ok();
+    let results = batch["results"].as_array().unwrap();
+    let told: Vec<Value> = results
+        .iter()
+        .map(|result| json!([result["customer_id"], result["used"]]))
+        .collect();
+    assert_eq!(
+        json!(told),
+        json!([
+            ["globex", 0],
+            ["acme", 3],
+            ["acme", 3],
+            [null, null],
+            ["acme", 3],
+            ["globex", 0]
+        ])
+    );
+    let fault = &results[3]["error"]["errors"][0];
+    assert_eq!(fault["pointer"], "/consistency");
+    let bad = json!({"customer_id": "acme", "feature": RUNS, "consistency": "eventual"});
+    let problem = check(&app, bad).await.problem(422, "validation-failed");
+    assert_eq!(problem["errors"][0]["pointer"], "/consistency");
 }
 
 #[actix_web::test]

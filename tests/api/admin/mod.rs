@@ -3,6 +3,7 @@
 mod grants;
 mod keys;
 mod settings;
+mod usage;
 
 use serde_json::{Value, json};
 
