@@ -12,6 +12,10 @@ use arguments::{Arguments, CatalogueCommand, Command, KeysCommand};
 use commands::Failure;
 use plangate::config::Config;
 
+/// Each request makes many small texts, on several threads at once: what glibc's allocator costs of that shows in the benchmark.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command.unwrap_or(Command::Serve)) {
         Ok(code) => code,

@@ -40,6 +40,10 @@ use wrk::Wrk;
 /// A benchmark has nobody who could handle an error: all it can do is to show it.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// The product's: the ceiling must not be lower than it has to be.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,

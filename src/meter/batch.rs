@@ -14,8 +14,9 @@ use super::denied::{Denial, NotedDenials};
 use super::job::Job;
 use super::snapshot::Snapshot;
 use crate::domain::policy::UnknownCustomers;
+use crate::domain::standing::Standing;
 use crate::store::pool::StoreError;
-use crate::store::{audit, counters, customers, denials, ledger, reservations};
+use crate::store::{accounts, audit, counters, customers, denials, reservations};
 
 type Transactions = <PgConnection as Connection>::TransactionManager;
 
@@ -174,11 +175,6 @@ impl Desk {
         for job in jobs {
             job.needs(&mut needs);
         }
-        let remembered = if needs.keys.is_empty() {
-            Vec::new()
-        } else {
-            ledger::recall_all(conn, &needs.keys)?
-        };
         let held = if needs.reservations.is_empty() && needs.reservation_keys.is_empty() {
             Vec::new()
         } else {
@@ -186,14 +182,16 @@ impl Desk {
         };
         let known = entered.locked.customers.clone();
         let book = &self.rules.book;
-        let snapshots = Snapshot::read_all(conn, book, known, now, |customer, standing| {
+        let past = |customer: &str, standing: &Standing| {
             needs.past.contains(customer)
                 || held.iter().any(|stored| {
                     stored.reservation.customer_id == customer
                         && stored.period_end.is_some()
                         && stored.period_start != standing.period.start
                 })
-        })?;
+        };
+        let (snapshots, remembered) =
+            Snapshot::read_all(conn, book, known, &needs.keys, now, past)?;
         let mut accounts: HashMap<String, Account<'_>> = snapshots
             .into_iter()
             .map(|snapshot| {
@@ -249,12 +247,9 @@ impl Desk {
                 .iter()
                 .filter_map(|index| counters.get(*index))
         });
-        if counters.clone().next().is_some() {
-            counters::save_all(conn, counters)?;
-        }
         let entries = touched.iter().flat_map(|account| &account.changes.entries);
         if entries.clone().next().is_some() {
-            ledger::append_all(conn, entries)?;
+            accounts::write_all(conn, counters, entries)?;
         }
         let rows = |which: fn(&Changes) -> &[usize]| {
             touched.iter().flat_map(move |account| {

@@ -16,8 +16,9 @@ use crate::domain::subscription::Subscription;
 use crate::domain::terms::Override;
 use crate::domain::usage::Balance;
 use crate::store::counters::{self, Counter, Hold};
+use crate::store::ledger::{KeyUse, Remembered};
 use crate::store::plan_book::PlanBook;
-use crate::store::{customers, overrides, subscriptions};
+use crate::store::{accounts, customers};
 
 /// A customer at an instant.
 #[derive(Debug, Clone)]
@@ -40,46 +41,61 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads customers, each given with what its row remembers, as of `now`. `past` tells for a customer where it stands, and is
-    /// asked whether counters of past periods are needed, too.
+    /// Reads customers, each given with what its row remembers, as of `now`, and the first uses of `keys`. `past` tells for a customer
+    /// where it stands, and is asked whether counters of all its periods are needed.
     pub fn read_all(
         conn: &mut PgConnection,
         book: &PlanBook,
         known: Vec<(String, Anchoring)>,
+        keys: &[KeyUse<'_>],
         now: DateTime<Utc>,
         past: impl Fn(&str, &Standing) -> bool,
-    ) -> Result<Vec<Self>, MeterError> {
+    ) -> Result<(Vec<Self>, Vec<Remembered>), MeterError> {
         let ids: Vec<&str> = known.iter().map(|(id, _)| id.as_str()).collect();
-        let mut sold: HashMap<String, Vec<Subscription>> = HashMap::new();
-        for (customer, subscription) in subscriptions::of_customers(conn, &ids)? {
-            sold.entry(customer).or_default().push(subscription);
+        let read = accounts::read_all(conn, &ids, keys, now)?;
+        let mut index: HashMap<&str, Belongings> = HashMap::with_capacity(ids.len());
+        for id in ids {
+            index.insert(id, Belongings::default());
         }
-        let mut adjusted: HashMap<String, Vec<(String, Override)>> = HashMap::new();
-        for row in overrides::of_customers(conn, &ids)? {
+        for (customer, subscription) in read.subscriptions {
+            if let Some(of) = index.get_mut(customer.as_str()) {
+                of.subscriptions.push(subscription);
+            }
+        }
+        for row in read.overrides {
             let adjustment = row.to_domain();
-            let of_customer = adjusted.entry(row.customer_id).or_default();
-            of_customer.push((row.feature, adjustment));
+            if let Some(of) = index.get_mut(row.customer_id.as_str()) {
+                of.overrides.push((row.feature, adjustment));
+            }
         }
-        let mut snapshots = known
-            .into_iter()
-            .map(|(customer, remembered)| {
-                let subscriptions = sold.remove(&customer).unwrap_or_default();
-                let (plans, standing) = stand(conn, book, &subscriptions, remembered, now)?;
-                Ok(Self {
-                    overrides: adjusted.remove(&customer).unwrap_or_default(),
-                    customer_id: customer,
-                    known: true,
-                    now,
-                    plans,
-                    standing,
-                    subscriptions,
-                    counters: Vec::new(),
-                    holds: Vec::new(),
-                })
-            })
-            .collect::<Result<Vec<_>, MeterError>>()?;
-        read_balances(conn, &mut snapshots, now, past)?;
-        Ok(snapshots)
+        for counter in read.counters {
+            if let Some(of) = index.get_mut(counter.customer_id.as_str()) {
+                of.counters.push(counter);
+            }
+        }
+        for hold in read.holds {
+            if let Some(of) = index.get_mut(hold.customer_id.as_str()) {
+                of.holds.push(hold);
+            }
+        }
+        let mut snapshots = Vec::with_capacity(known.len());
+        for (customer, remembered) in &known {
+            let of = index.remove(customer.as_str()).unwrap_or_default();
+            let (plans, standing) = stand(conn, book, &of.subscriptions, *remembered, now)?;
+            snapshots.push(Self {
+                customer_id: customer.clone(),
+                known: true,
+                now,
+                plans,
+                standing,
+                subscriptions: of.subscriptions,
+                overrides: of.overrides,
+                counters: of.counters,
+                holds: of.holds,
+            });
+        }
+        look_back(conn, &mut snapshots, past)?;
+        Ok((snapshots, read.remembered))
     }
 
     /// Reads the customer, who need not be known, without keeping anybody out.
@@ -91,8 +107,9 @@ impl Snapshot {
     ) -> Result<Self, MeterError> {
         if let Some(row) = customers::find(conn, customer)? {
             let known = vec![(row.customer_id.clone(), row.anchoring())];
-            if let Some(read) = Self::read_all(conn, book, known, now, |_, _| false)?.pop() {
-                return Ok(read);
+            let (mut read, _) = Self::read_all(conn, book, known, &[], now, |_, _| false)?;
+            if let Some(snapshot) = read.pop() {
+                return Ok(snapshot);
             }
         }
         let (plans, standing) = stand(conn, book, &[], Anchoring::default(), now)?;
@@ -197,51 +214,39 @@ fn stand(
     Ok((plans, standing))
 }
 
-fn read_balances(
+/// Reads all counters of those who need them.
+fn look_back(
     conn: &mut PgConnection,
     snapshots: &mut [Snapshot],
-    now: DateTime<Utc>,
     past: impl Fn(&str, &Standing) -> bool,
 ) -> Result<(), MeterError> {
-    let starts: Vec<_> = snapshots
-        .iter()
-        .map(|snapshot| {
-            (
-                snapshot.customer_id.as_str(),
-                snapshot.standing.period.start,
-            )
-        })
-        .collect();
-    let (mut counters, holds) = counters::current(conn, &starts, now)?;
-    let looking_back: Vec<&str> = snapshots
-        .iter()
+    let mut looking_back: Vec<&mut Snapshot> = snapshots
+        .iter_mut()
         .filter(|snapshot| past(&snapshot.customer_id, &snapshot.standing))
+        .collect();
+    if looking_back.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = looking_back
+        .iter()
         .map(|snapshot| snapshot.customer_id.as_str())
         .collect();
-    if !looking_back.is_empty() {
-        counters.retain(|counter| !looking_back.contains(&counter.customer_id.as_str()));
-        counters.extend(counters::of_customers(conn, &looking_back)?);
+    let mut all: HashMap<String, Vec<Counter>> = HashMap::new();
+    for counter in counters::of_customers(conn, &ids)? {
+        let of_customer = all.entry(counter.customer_id.clone()).or_default();
+        of_customer.push(counter);
     }
-    let index: HashMap<String, usize> = snapshots
-        .iter()
-        .enumerate()
-        .map(|(index, snapshot)| (snapshot.customer_id.clone(), index))
-        .collect();
-    for counter in counters {
-        if let Some(snapshot) = index
-            .get(&counter.customer_id)
-            .and_then(|index| snapshots.get_mut(*index))
-        {
-            snapshot.counters.push(counter);
-        }
-    }
-    for hold in holds {
-        if let Some(snapshot) = index
-            .get(&hold.customer_id)
-            .and_then(|index| snapshots.get_mut(*index))
-        {
-            snapshot.holds.push(hold);
-        }
+    for snapshot in &mut looking_back {
+        snapshot.counters = all.remove(&snapshot.customer_id).unwrap_or_default();
     }
     Ok(())
+}
+
+/// What was read of one customer.
+#[derive(Default)]
+struct Belongings {
+    subscriptions: Vec<Subscription>,
+    overrides: Vec<(String, Override)>,
+    counters: Vec<Counter>,
+    holds: Vec<Hold>,
 }

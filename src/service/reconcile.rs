@@ -115,7 +115,7 @@ fn mend(
                 updated_at: now,
                 ..counter
             };
-            counters::save_all(conn, std::iter::once(&counter))?;
+            counters::save(conn, &counter)?;
             let details =
                 json!({"period_start": seen.period_start, "counter": value, "ledger": sum});
             let target = feature.to_owned();

@@ -3,10 +3,9 @@
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
 use super::schema::usage_metrics;
-use super::statement::statement;
 
 /// One counter.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -28,40 +27,6 @@ pub struct Counter {
     pub updated_at: DateTime<Utc>,
 }
 
-statement! {
-    /// Each pair is looked up by itself, so that no plan can prefer to read the table.
-    Current<'a> -> BalanceSql {
-        "SELECT m.customer_id, m.metric_name, m.period_start, m.period_end, m.value, m.warning_level, m.updated_at, NULL::bigint \
-         FROM unnest("
-        owners: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        starts: Vec<DateTime<Utc>> as Array<Timestamptz>,
-        "::timestamptz[]) AS wanted(customer_id, period_start) \
-         CROSS JOIN LATERAL (SELECT * FROM usage_metrics u \
-                             WHERE u.customer_id = wanted.customer_id AND u.period_start = wanted.period_start OFFSET 0) m \
-         UNION ALL \
-         SELECT r.customer_id, r.metric_name, r.period_start, NULL, 0, 0::smallint, r.period_start, \
-                least(sum(r.quantity), 9223372036854775807)::bigint \
-         FROM reservations r \
-         WHERE r.customer_id = ANY("
-        customers: &'a [&'a str] as Array<Text>,
-        ") AND r.state = 'held' AND r.expires_at > "
-        now: DateTime<Utc> as Timestamptz,
-        " GROUP BY r.customer_id, r.metric_name, r.period_start"
-    }
-}
-
-type BalanceSql = (
-    Text,
-    Text,
-    Timestamptz,
-    Nullable<Timestamptz>,
-    BigInt,
-    SmallInt,
-    Timestamptz,
-    Nullable<BigInt>,
-);
-
 /// What live reservations hold of a counter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
@@ -75,60 +40,6 @@ pub struct Hold {
     pub quantity: i64,
 }
 
-/// What decisions at `now` may need of several customers, each given with the start of its current period: the counters of that
-/// period and the gauges, and what is held of any counter.
-pub fn current(
-    conn: &mut PgConnection,
-    customers: &[(&str, DateTime<Utc>)],
-    now: DateTime<Utc>,
-) -> QueryResult<(Vec<Counter>, Vec<Hold>)> {
-    type Row = (
-        String,
-        String,
-        DateTime<Utc>,
-        Option<DateTime<Utc>>,
-        i64,
-        i16,
-        DateTime<Utc>,
-        Option<i64>,
-    );
-    let ids: Vec<&str> = customers.iter().map(|(customer, _)| *customer).collect();
-    let statement = Current {
-        owners: ids.iter().chain(&ids).copied().collect(),
-        starts: customers
-            .iter()
-            .map(|(_, start)| *start)
-            .chain(ids.iter().map(|_| DateTime::UNIX_EPOCH))
-            .collect(),
-        customers: &ids,
-        now,
-    };
-    let rows: Vec<Row> = statement.load(conn)?;
-    let (mut counters, mut holds) = (Vec::with_capacity(rows.len()), Vec::new());
-    for row in rows {
-        let (customer_id, metric_name, period_start, period_end, value, level, updated_at, held) =
-            row;
-        match held {
-            Some(quantity) => holds.push(Hold {
-                customer_id,
-                metric_name,
-                period_start,
-                quantity,
-            }),
-            None => counters.push(Counter {
-                customer_id,
-                metric_name,
-                period_start,
-                period_end,
-                value,
-                warning_level: level,
-                updated_at,
-            }),
-        }
-    }
-    Ok((counters, holds))
-}
-
 /// Every counter that these customers ever had.
 pub fn of_customers(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Vec<Counter>> {
     usage_metrics::table
@@ -137,46 +48,18 @@ pub fn of_customers(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<
         .load(conn)
 }
 
-statement! {
-    SaveAll<'a> -> () {
-        "INSERT INTO usage_metrics \
-             (customer_id, metric_name, period_start, period_end, value, warning_level, updated_at) \
-         SELECT * FROM unnest("
-        customers: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        features: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        starts: Vec<DateTime<Utc>> as Array<Timestamptz>,
-        "::timestamptz[], "
-        ends: Vec<Option<DateTime<Utc>>> as Array<Nullable<Timestamptz>>,
-        "::timestamptz[], "
-        values: Vec<i64> as Array<BigInt>,
-        "::bigint[], "
-        levels: Vec<i16> as Array<SmallInt>,
-        "::smallint[], "
-        updated: Vec<DateTime<Utc>> as Array<Timestamptz>,
-        "::timestamptz[]) \
-         ON CONFLICT (customer_id, period_start, metric_name) DO UPDATE \
-         SET period_end = excluded.period_end, value = excluded.value, warning_level = excluded.warning_level, \
-             updated_at = excluded.updated_at"
-    }
-}
-
-/// Writes counters as they now are.
-pub fn save_all<'a>(
-    conn: &mut PgConnection,
-    counters: impl Iterator<Item = &'a Counter> + Clone,
-) -> QueryResult<()> {
-    let statement = SaveAll {
-        customers: counters.clone().map(|c| c.customer_id.as_str()).collect(),
-        features: counters.clone().map(|c| c.metric_name.as_str()).collect(),
-        starts: counters.clone().map(|c| c.period_start).collect(),
-        ends: counters.clone().map(|c| c.period_end).collect(),
-        values: counters.clone().map(|c| c.value).collect(),
-        levels: counters.clone().map(|c| c.warning_level).collect(),
-        updated: counters.map(|c| c.updated_at).collect(),
-    };
-    statement.execute(conn)?;
+/// Writes a counter.
+pub fn save(conn: &mut PgConnection, counter: &Counter) -> QueryResult<()> {
+    diesel::insert_into(usage_metrics::table)
+        .values(counter)
+        .on_conflict((
+            usage_metrics::customer_id,
+            usage_metrics::period_start,
+            usage_metrics::metric_name,
+        ))
+        .do_update()
+        .set(counter)
+        .execute(conn)?;
     Ok(())
 }
 

@@ -2,12 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Text, Timestamptz};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::schema::ledger;
-use super::statement::statement;
 
 /// What wrote an entry. A key belongs to one customer and operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,72 +70,6 @@ pub struct Entry {
     pub recorded_at: DateTime<Utc>,
 }
 
-statement! {
-    AppendAll<'a> -> () {
-        "INSERT INTO usage_events \
-             (customer_id, event_id, metric_name, period_start, operation, quantity, source, idempotency_key, fingerprint, \
-              properties, outcome, occurred_at, recorded_at) \
-         SELECT customer_id, event_id, metric_name, period_start, operation, quantity, source, idempotency_key, fingerprint, \
-                properties, outcome::jsonb, occurred_at, recorded_at \
-         FROM unnest("
-        customers: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        ids: Vec<Uuid> as Array<diesel::sql_types::Uuid>,
-        "::uuid[], "
-        features: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        starts: Vec<DateTime<Utc>> as Array<Timestamptz>,
-        "::timestamptz[], "
-        operations: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        quantities: Vec<i64> as Array<BigInt>,
-        "::bigint[], "
-        sources: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        keys: Vec<Option<&'a str>> as Array<Nullable<Text>>,
-        "::text[], "
-        fingerprints: Vec<Option<&'a [u8]>> as Array<Nullable<Binary>>,
-        "::bytea[], "
-        properties: Vec<Option<&'a Value>> as Array<Nullable<Jsonb>>,
-        "::jsonb[], "
-        outcomes: Vec<Option<&'a str>> as Array<Nullable<Text>>,
-        "::text[], "
-        occurred: Vec<DateTime<Utc>> as Array<Timestamptz>,
-        "::timestamptz[], "
-        recorded: Vec<DateTime<Utc>> as Array<Timestamptz>,
-        "::timestamptz[]) \
-         AS new(customer_id, event_id, metric_name, period_start, operation, quantity, source, idempotency_key, fingerprint, \
-                properties, outcome, occurred_at, recorded_at)"
-    }
-}
-
-/// Adds to the ledger.
-pub fn append_all<'a>(
-    conn: &mut PgConnection,
-    entries: impl Iterator<Item = &'a Entry> + Clone,
-) -> QueryResult<()> {
-    let statement = AppendAll {
-        customers: entries.clone().map(|e| e.customer_id.as_str()).collect(),
-        ids: entries.clone().map(|e| e.event_id).collect(),
-        features: entries.clone().map(|e| e.metric_name.as_str()).collect(),
-        starts: entries.clone().map(|e| e.period_start).collect(),
-        operations: entries.clone().map(|e| e.operation.as_str()).collect(),
-        quantities: entries.clone().map(|e| e.quantity).collect(),
-        sources: entries.clone().map(|e| e.source.as_str()).collect(),
-        keys: entries
-            .clone()
-            .map(|e| e.idempotency_key.as_deref())
-            .collect(),
-        fingerprints: entries.clone().map(|e| e.fingerprint.as_deref()).collect(),
-        properties: entries.clone().map(|e| e.properties.as_ref()).collect(),
-        outcomes: entries.clone().map(|e| e.outcome.as_deref()).collect(),
-        occurred: entries.clone().map(|e| e.occurred_at).collect(),
-        recorded: entries.map(|e| e.recorded_at).collect(),
-    };
-    statement.execute(conn)?;
-    Ok(())
-}
-
 /// A key, with what it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse<'a> {
@@ -171,76 +104,6 @@ pub struct Remembered {
     pub outcome: Option<String>,
     /// When it was recorded.
     pub recorded_at: DateTime<Utc>,
-}
-
-type RememberedSql = (
-    Text,
-    Text,
-    Text,
-    Text,
-    Text,
-    Nullable<Binary>,
-    diesel::sql_types::Uuid,
-    Nullable<Text>,
-    Timestamptz,
-);
-
-statement! {
-    /// Each key is looked up by itself, so that no plan can prefer to read the table.
-    RecallAll<'a> -> RememberedSql {
-        "SELECT l.customer_id, l.operation, l.source, l.idempotency_key, l.metric_name, l.fingerprint, l.event_id, \
-                l.outcome::text, l.recorded_at \
-         FROM unnest("
-        customers: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        operations: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        sources: Vec<&'a str> as Array<Text>,
-        "::text[], "
-        keys: Vec<&'a str> as Array<Text>,
-        "::text[]) AS asked(customer_id, operation, source, idempotency_key) \
-         CROSS JOIN LATERAL (SELECT * FROM ledger e \
-                             WHERE e.customer_id = asked.customer_id AND e.operation = asked.operation \
-                               AND e.source = asked.source AND e.idempotency_key = asked.idempotency_key LIMIT 1) l"
-    }
-}
-
-/// Looks keys up; those that were never used are left out.
-pub fn recall_all(conn: &mut PgConnection, keys: &[KeyUse<'_>]) -> QueryResult<Vec<Remembered>> {
-    type Row = (
-        String,
-        String,
-        String,
-        String,
-        String,
-        Option<Vec<u8>>,
-        Uuid,
-        Option<String>,
-        DateTime<Utc>,
-    );
-    let statement = RecallAll {
-        customers: keys.iter().map(|key| key.customer).collect(),
-        operations: keys.iter().map(|key| key.operation.as_str()).collect(),
-        sources: keys.iter().map(|key| key.source).collect(),
-        keys: keys.iter().map(|key| key.key).collect(),
-    };
-    let rows: Vec<Row> = statement.load(conn)?;
-    let remembered = rows.into_iter().map(
-        |(customer_id, operation, source, key, feature, fingerprint, event_id, outcome, at)| {
-            Remembered {
-                customer_id,
-                operation,
-                source,
-                key,
-                feature,
-                fingerprint: fingerprint.unwrap_or_default(),
-                event_id,
-                outcome,
-                recorded_at: at,
-            }
-        },
-    );
-    Ok(remembered.collect())
 }
 
 /// An entry as it is shown.

@@ -1,5 +1,6 @@
 //! PostgreSQL: rows, queries and transactions. Functions take `&mut PgConnection`; no decision is taken here.
 
+pub mod accounts;
 pub mod api_keys;
 pub mod audit;
 pub mod checkout_sessions;

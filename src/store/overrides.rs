@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::schema::overrides;
+use super::unreadable;
 use crate::domain::terms::Override;
 
 /// An override as stored.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset, serde::Deserialize)]
 #[diesel(table_name = overrides, check_for_backend(diesel::pg::Pg), treat_none_as_null = true)]
 pub struct OverrideRow {
     /// Whose.
@@ -45,12 +46,9 @@ impl OverrideRow {
     }
 }
 
-/// These customers' overrides, expired ones included.
-pub fn of_customers(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Vec<OverrideRow>> {
-    overrides::table
-        .filter(overrides::customer_id.eq_any(customers))
-        .select(OverrideRow::as_select())
-        .load(conn)
+/// Reads an override's row as JSON.
+pub(super) fn of_json(row: &str) -> QueryResult<OverrideRow> {
+    serde_json::from_str(row).map_err(unreadable)
 }
 
 /// One override.

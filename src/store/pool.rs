@@ -55,6 +55,7 @@ SET idle_in_transaction_session_timeout = '15s';";
 const FIXED_PLANS: &str = "\
 SET plan_cache_mode = force_generic_plan;
 SET enable_seqscan = off;
+SET enable_bitmapscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET jit = off;

@@ -9,7 +9,7 @@ use super::unreadable;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::{Grace, PlanRef, Subscription, SubscriptionStatus};
 
-#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Queryable, Selectable, Insertable, AsChangeset, serde::Deserialize)]
 #[diesel(table_name = subscriptions, check_for_backend(diesel::pg::Pg), treat_none_as_null = true)]
 struct SubscriptionRow {
     customer_id: String,
@@ -103,26 +103,20 @@ impl SubscriptionRow {
 
 /// All subscriptions a customer ever had, oldest first.
 pub fn of_customer(conn: &mut PgConnection, customer: &str) -> QueryResult<Vec<Subscription>> {
-    let all = of_customers(conn, &[customer])?;
-    Ok(all
-        .into_iter()
-        .map(|(_, subscription)| subscription)
-        .collect())
-}
-
-/// All subscriptions that these customers ever had, oldest first, each with its customer.
-pub fn of_customers(
-    conn: &mut PgConnection,
-    customers: &[&str],
-) -> QueryResult<Vec<(String, Subscription)>> {
     subscriptions::table
-        .filter(subscriptions::customer_id.eq_any(customers))
+        .filter(subscriptions::customer_id.eq(customer))
         .order((subscriptions::started_at, subscriptions::subscription_id))
         .select(SubscriptionRow::as_select())
         .load(conn)?
         .into_iter()
-        .map(|row| Ok((row.customer_id.clone(), row.into_domain()?)))
+        .map(SubscriptionRow::into_domain)
         .collect()
+}
+
+/// Reads a subscription's row as JSON.
+pub(super) fn of_json(row: &str) -> QueryResult<Subscription> {
+    let row: SubscriptionRow = serde_json::from_str(row).map_err(unreadable)?;
+    row.into_domain()
 }
 
 /// Writes a subscription as it now is.
