@@ -170,3 +170,6 @@ fn still_wanted(jobs: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
     });
     wanted
 }
+
+#[cfg(test)]
+mod tests;
