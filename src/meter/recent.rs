@@ -175,3 +175,6 @@ impl Recent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,6 +194,25 @@ impl Snapshot {
     }
 }
 
+#[cfg(test)]
+impl Snapshot {
+    /// What is known at `now` of somebody who was never seen.
+    pub(super) fn of_stranger(customer: &str, plans: &Arc<Plans>, now: DateTime<Utc>) -> Self {
+        let nothing = Anchoring::default();
+        Self {
+            customer_id: customer.to_owned(),
+            known: false,
+            now,
+            plans: Arc::clone(plans),
+            standing: Standing::at(now, &[], nothing, plans).unwrap(),
+            subscriptions: Vec::new(),
+            overrides: Vec::new(),
+            counters: Vec::new(),
+            holds: Vec::new(),
+        }
+    }
+}
+
 /// Where somebody with these subscriptions stands, and by which plans.
 fn stand(
     conn: &mut PgConnection,
