@@ -16,6 +16,7 @@ use super::snapshot::Snapshot;
 use crate::domain::policy::UnknownCustomers;
 use crate::domain::standing::Standing;
 use crate::store::pool::StoreError;
+use crate::store::transaction::Witness;
 use crate::store::{accounts, audit, counters, customers, denials, reservations};
 
 type Transactions = <PgConnection as Connection>::TransactionManager;
@@ -54,6 +55,8 @@ pub(super) enum Broken {
     /// The answer to the commit of this transaction was lost.
     InDoubt {
         transaction: Option<String>,
+        /// Something that it wrote; `None`: nothing that anybody was told of.
+        witness: Option<Witness>,
         error: StoreError,
     },
 }
@@ -84,11 +87,14 @@ impl Desk {
         self.pass(Step::Written);
         if work.changed {
             if let Err(error) = Transactions::commit_transaction(conn) {
-                let transaction = work.transaction;
                 let error = StoreError::from(error);
                 return Err(match error {
-                    StoreError::Unavailable(_) => Broken::InDoubt { transaction, error },
                     StoreError::Busy(_) | StoreError::Query(_) => error.into(),
+                    error => Broken::InDoubt {
+                        transaction: work.transaction,
+                        witness: work.witness,
+                        error,
+                    },
                 });
             }
         } else {
@@ -269,6 +275,7 @@ impl Desk {
         Ok(Work {
             changed,
             transaction: entered.locked.transaction,
+            witness: touched.iter().find_map(witness),
             denied,
             snapshots: touched
                 .into_iter()
@@ -309,6 +316,30 @@ impl Desk {
     }
 }
 
+/// Something that is in the database if, and only if, what was done to the account is.
+fn witness(account: &Account<'_>) -> Option<Witness> {
+    let customer = || account.snapshot.customer_id.clone();
+    let Changes {
+        entries,
+        reserved,
+        settled,
+        ..
+    } = &account.changes;
+    let entry = entries.first().map(|entry| Witness::Entry {
+        customer: customer(),
+        id: entry.event_id,
+    });
+    entry.or_else(|| {
+        let index = reserved.first().or(settled.first())?;
+        let reservation = &account.reservations.get(*index)?.reservation;
+        Some(Witness::Reservation {
+            customer: customer(),
+            id: reservation.id,
+            state: reservation.state,
+        })
+    })
+}
+
 struct Entered {
     locked: customers::Locked,
     created: bool,
@@ -318,6 +349,7 @@ struct Work {
     /// Whether there is anything to commit.
     changed: bool,
     transaction: Option<String>,
+    witness: Option<Witness>,
     denied: Vec<Denial>,
     snapshots: Vec<Snapshot>,
 }

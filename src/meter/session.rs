@@ -14,7 +14,7 @@ use super::job::Job;
 use super::recent::Recent;
 use super::writer::{Failure, PATIENCE};
 use crate::store::pool::{Pool, StoreError};
-use crate::store::transaction::{Fate, fate};
+use crate::store::transaction::{Fate, Witness, fate};
 
 /// How long to wait before asking again for a connection, or for a fate that is not decided.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(50);
@@ -48,13 +48,17 @@ impl Session {
                 Ok(())
             }
             Ok(Err(Broken::NotDone(error))) => Err(self.not_done(error)),
-            Ok(Err(Broken::InDoubt { transaction, error })) => {
+            Ok(Err(Broken::InDoubt {
+                transaction,
+                witness,
+                error,
+            })) => {
                 self.conn = None;
                 // Whatever it was, it must not be answered from what was true before.
                 for job in &*jobs {
                     self.recent.forget(job.customer().as_str());
                 }
-                self.find_out(transaction, &error)
+                self.find_out(transaction, witness.as_ref(), &error)
             }
             Err(_) => {
                 // The panic was reported where it happened; in which state it left the connection is not known.
@@ -77,7 +81,12 @@ impl Session {
     }
 
     /// Asks the database what became of a transaction.
-    fn find_out(&mut self, transaction: Option<String>, error: &StoreError) -> Result<(), Failure> {
+    fn find_out(
+        &mut self,
+        transaction: Option<String>,
+        witness: Option<&Witness>,
+        error: &StoreError,
+    ) -> Result<(), Failure> {
         let unknown = || Err(Failure::Unknown(error.to_string()));
         let Some(transaction) = transaction else {
             return unknown();
@@ -85,7 +94,7 @@ impl Session {
         let asked = Instant::now();
         while asked.elapsed() < PATIENCE {
             let answer = self.pool.dedicated().and_then(|mut conn| {
-                let fate = fate(&mut conn, &transaction)?;
+                let fate = fate(&mut conn, &transaction, witness)?;
                 Ok((conn, fate))
             });
             match answer {

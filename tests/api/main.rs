@@ -24,6 +24,7 @@ mod fake_stripe;
 mod generated;
 mod jobs;
 mod lifecycle;
+mod meter;
 mod operations;
 mod plan_context;
 mod plans;
