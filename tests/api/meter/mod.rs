@@ -1,7 +1,9 @@
 //! The meter from the inside: against a model, among broken connections, killed servers and killed processes.
 
 mod crash;
+mod lost_commit;
 mod pile;
+mod proxy;
 
 use std::sync::Arc;
 
