@@ -2,6 +2,7 @@
 
 mod crash;
 mod lost_commit;
+mod neighbours;
 mod pile;
 mod proxy;
 
