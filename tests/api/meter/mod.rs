@@ -1,6 +1,7 @@
 //! The meter from the inside: against a model, among broken connections, killed servers and killed processes.
 
 mod crash;
+mod killed;
 mod lost_commit;
 mod neighbours;
 mod pile;
