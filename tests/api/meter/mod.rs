@@ -6,6 +6,7 @@ mod lost_commit;
 mod neighbours;
 mod pile;
 mod proxy;
+mod remembered;
 
 use std::sync::Arc;
 
