@@ -3,6 +3,7 @@
 mod crash;
 mod killed;
 mod lost_commit;
+mod model;
 mod neighbours;
 mod pile;
 mod proxy;
