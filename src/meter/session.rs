@@ -54,11 +54,12 @@ impl Session {
                 error,
             })) => {
                 self.conn = None;
-                // Whatever it was, it must not be answered from what was true before.
+                let found_out = self.find_out(transaction, witness.as_ref(), &error);
+                // Whatever it was, nobody who is told of it may be answered from what was read meanwhile.
                 for job in &*jobs {
                     self.recent.forget(job.customer().as_str());
                 }
-                self.find_out(transaction, witness.as_ref(), &error)
+                found_out
             }
             Err(_) => {
                 // The panic was reported where it happened; in which state it left the connection is not known.

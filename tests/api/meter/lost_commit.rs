@@ -1,12 +1,16 @@
 //! A COMMIT that is lost between the meter and PostgreSQL.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use diesel::PgConnection;
+use futures_util::future::join;
 use plangate::domain::ids::IdempotencyKey;
-use plangate::meter::{Meter, Options};
+use plangate::meter::{Consistency, Meter, Options, Question};
 
 use super::pile::Puppeteer;
 use super::proxy::{Loss, Proxy};
-use super::{Calls, meter, recorded};
+use super::{Calls, RUNS, meter, recorded};
 use crate::support::cluster::{TestDatabase, fresh_database};
 
 struct Line {
@@ -79,6 +83,46 @@ async fn a_commit_whose_answer_was_lost_is_found_out_and_not_repeated() {
                 .await;
         }
     }
+}
+
+#[actix_web::test]
+async fn a_commit_that_takes_its_time_is_waited_for_and_shows_in_checks_once_it_is_answered() {
+    let line = Line::new();
+    let known = line.call("known").await;
+    assert!(known.all_done(), "{:?}", known.told);
+    let used = async || {
+        let question = Question {
+            feature: RUNS.to_owned(),
+            quantity: 1,
+            value: None,
+        };
+        let checked = line
+            .meter
+            .check("anna", vec![question], Consistency::Default);
+        let decision = checked.await.unwrap().pop().unwrap().unwrap();
+        decision.used.unwrap()
+    };
+    line.proxy.lose(Loss::Delayed);
+    let answered = Cell::new(false);
+    let (calls, ()) = join(
+        async {
+            let calls = line.call("late").await;
+            answered.set(true);
+            assert_eq!(used().await, 4, "whoever was answered sees it");
+            calls
+        },
+        async {
+            // Somebody keeps asking what is true before it is done.
+            while !answered.get() {
+                assert!([2, 4].contains(&used().await));
+                actix_web::rt::time::sleep(Duration::from_millis(5)).await;
+            }
+        },
+    )
+    .await;
+    assert!(calls.all_done(), "{:?}", calls.told);
+    assert_eq!(line.proxy.commits(), 2);
+    calls.assert_true(&mut line.connect());
 }
 
 #[actix_web::test]

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use url::Url;
 
@@ -16,7 +17,12 @@ pub(super) enum Loss {
     OfTheAnswer,
     /// The server carries it out, and what comes back is no message.
     GarbledAnswer,
+    /// The meter loses the connection, and a good while later it comes to the server, which carries it out.
+    Delayed,
 }
+
+/// How late a COMMIT is that is delayed: the meter has asked for its fate several times by then.
+const DELAY: Duration = Duration::from_millis(400);
 
 struct Shared {
     server: SocketAddr,
@@ -115,8 +121,11 @@ impl Shared {
             std::thread::spawn(move || carry_back(from, to, &lost))
         };
         let _ = self.carry_forth(&client, &server, &lost);
-        let _ = server.shutdown(Shutdown::Both);
-        let _ = client.shutdown(Shutdown::Both);
+        if *lost.lock().unwrap() != Some(Loss::Delayed) {
+            let _ = server.shutdown(Shutdown::Both);
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        // It ends with the server's answer to a COMMIT that was lost, or with either side.
         let _ = back.join();
     }
 
@@ -132,13 +141,18 @@ impl Shared {
         let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
         from.read_exact(&mut body)?;
         to.write_all(&[&length[..], &body].concat())?;
+        let mut reads = false;
         loop {
             let mut head = [0; 5];
             from.read_exact(&mut head)?;
             let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
             let mut body = vec![0; length as usize - 4];
             from.read_exact(&mut body)?;
-            if head[0] == b'Q' && body.starts_with(b"COMMIT") {
+            if head[0] == b'Q' && body.starts_with(b"BEGIN") {
+                reads = body.windows(9).any(|words| words == b"READ ONLY");
+            }
+            // What only reads loses nothing by it.
+            if head[0] == b'Q' && body.starts_with(b"COMMIT") && !reads {
                 self.commits.fetch_add(1, Ordering::SeqCst);
                 if let Some((loss, goes_away)) = self.next.lock().unwrap().take() {
                     self.away.store(goes_away, Ordering::SeqCst);
@@ -146,6 +160,10 @@ impl Shared {
                         return Ok(());
                     }
                     *lost.lock().unwrap() = Some(loss);
+                    if loss == Loss::Delayed {
+                        from.shutdown(Shutdown::Both)?;
+                        std::thread::sleep(DELAY);
+                    }
                 }
             }
             to.write_all(&[&head[..], &body].concat())?;
@@ -160,7 +178,7 @@ fn carry_back(mut from: TcpStream, mut to: TcpStream, lost: &Mutex<Option<Loss>>
         let told = match fault {
             None => to.write_all(&answer[..length]),
             Some(Loss::GarbledAnswer) => to.write_all(b"\xff\x7f\xff\xff\xffnot a message"),
-            Some(Loss::OnTheWay | Loss::OfTheAnswer) => break,
+            Some(Loss::OnTheWay | Loss::OfTheAnswer | Loss::Delayed) => break,
         };
         if told.is_err() {
             break;
