@@ -5,6 +5,8 @@ INSERT INTO usage_events SELECT * FROM usage_events_archive;
 DROP TABLE usage_events_archive;
 
 ALTER TABLE usage_metrics
+    DROP COLUMN held,
+    DROP COLUMN held_until,
     DROP CONSTRAINT usage_metrics_pkey,
     ADD PRIMARY KEY (customer_id, metric_name, period_start),
     ADD CONSTRAINT usage_metrics_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES customers (customer_id);

@@ -1,5 +1,6 @@
 -- What the meter's group commit needs. Why:
 --   * Holds: a reservation counts until it is settled or, by the database's clock, expired. Nothing has to clean up for that to hold.
+--     Their sum is kept with the counter: summing up thousands of settled reservations' remains would slow every admission down.
 --   * The meter writes ledger rows and counters under its lock on the customer's row, which it reads or makes first, so their
 --     foreign keys prove nothing that is not known and cost a trigger for every row: they go.
 --   * Event ids are ordered by the time of recording, so a span of the ledger is found by them: the index by `occurred_at` goes.
@@ -44,6 +45,10 @@ ALTER TABLE usage_events
 DROP INDEX usage_events_period_idx;
 
 ALTER TABLE usage_metrics
+    -- What live reservations hold of the counter, and the first instant at which one of them may have expired: until then
+    -- the sum is exact, from then on it is summed up anew. NULL: nothing is held.
+    ADD COLUMN held BIGINT NOT NULL DEFAULT 0 CONSTRAINT usage_metrics_held_check CHECK (held >= 0),
+    ADD COLUMN held_until TIMESTAMPTZ,
     DROP CONSTRAINT usage_metrics_customer_id_fkey,
     DROP CONSTRAINT usage_metrics_pkey,
     ADD PRIMARY KEY (customer_id, period_start, metric_name);

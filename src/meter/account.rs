@@ -19,7 +19,7 @@ use crate::domain::policy::Enforcement;
 use crate::domain::reservation::ReservationId;
 use crate::domain::usage::{self, Balance};
 use crate::store::audit::AuditRow;
-use crate::store::counters::{Counter, Hold};
+use crate::store::counters::Counter;
 use crate::store::ledger::{Entry, Operation, Remembered};
 use crate::store::reservations::Stored;
 
@@ -278,6 +278,32 @@ impl<'a> Account<'a> {
 
     /// Sets the counter of a span.
     pub(super) fn count(&mut self, feature: &str, span: Span, value: i64, level: i16) {
+        if let Some(counter) = self.counter_of(feature, span) {
+            counter.value = value;
+            counter.warning_level = level;
+        }
+    }
+
+    /// Holds units of a counter until an instant.
+    pub(super) fn hold(&mut self, feature: &str, span: Span, quantity: i64, until: DateTime<Utc>) {
+        if let Some(counter) = self.counter_of(feature, span) {
+            counter.held = counter.held.saturating_add(quantity);
+            counter.held_until = Some(counter.held_until.map_or(until, |first| first.min(until)));
+        }
+    }
+
+    /// Frees units that a live reservation held.
+    pub(super) fn free(&mut self, feature: &str, span: Span, quantity: i64) {
+        if let Some(counter) = self.counter_of(feature, span) {
+            counter.held = counter.held.saturating_sub(quantity).max(0);
+            if counter.held == 0 {
+                counter.held_until = None;
+            }
+        }
+    }
+
+    /// The counter of a span, which will be written; made where it is new.
+    fn counter_of(&mut self, feature: &str, span: Span) -> Option<&mut Counter> {
         let now = self.snapshot.now;
         let counters = &mut self.snapshot.counters;
         let stored = counters.iter().position(|counter| {
@@ -300,33 +326,17 @@ impl<'a> Account<'a> {
                 metric_name: feature.to_owned(),
                 period_start: span.start,
                 period_end: span.end,
-                value,
-                warning_level: level,
+                value: 0,
+                warning_level: 0,
                 updated_at: now,
+                held: 0,
+                held_until: None,
             });
-        } else if let Some(counter) = counters.get_mut(index) {
-            counter.value = value;
-            counter.warning_level = level;
-            counter.updated_at = now;
         }
         self.changes.counters.insert(index);
-    }
-
-    /// Changes what live reservations hold of a counter.
-    pub(super) fn hold(&mut self, feature: &str, start: DateTime<Utc>, by: i64) {
-        let holds = &mut self.snapshot.holds;
-        let found = holds
-            .iter_mut()
-            .find(|hold| hold.metric_name == feature && hold.period_start == start);
-        match found {
-            Some(hold) => hold.quantity = hold.quantity.saturating_add(by).max(0),
-            None => holds.push(Hold {
-                customer_id: self.snapshot.customer_id.clone(),
-                metric_name: feature.to_owned(),
-                period_start: start,
-                quantity: by.max(0),
-            }),
-        }
+        let counter = counters.get_mut(index)?;
+        counter.updated_at = now;
+        Some(counter)
     }
 
     /// Notes that somebody was turned away.

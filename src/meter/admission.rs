@@ -197,7 +197,7 @@ impl Reserve {
         };
         account.changes.reserved.push(account.reservations.len());
         account.reservations.push(stored);
-        account.hold(&self.feature, span.start, self.quantity);
+        account.hold(&self.feature, span, self.quantity, reservation.expires_at);
         Ok(reservation)
     }
 

@@ -254,7 +254,7 @@ impl Desk {
                 .filter_map(|index| counters.get(*index))
         });
         let entries = touched.iter().flat_map(|account| &account.changes.entries);
-        if entries.clone().next().is_some() {
+        if counters.clone().next().is_some() {
             accounts::write_all(conn, counters, entries)?;
         }
         let rows = |which: fn(&Changes) -> &[usize]| {

@@ -165,7 +165,7 @@ fn commit(
         decision
     };
     if live {
-        account.hold(feature, span.start, -reservation.quantity);
+        account.free(feature, span, reservation.quantity);
     }
     Ok(decision)
 }
@@ -259,8 +259,13 @@ impl Command for ReleaseReservation {
         }
         let now = account.now();
         if now < stored.reservation.expires_at {
-            let held = -stored.reservation.quantity;
-            account.hold(&stored.reservation.feature, stored.period_start, held);
+            let kind = account.snapshot.kind(&stored.reservation.feature)?;
+            let span = span_of(account, &stored, kind);
+            account.free(
+                &stored.reservation.feature,
+                span,
+                stored.reservation.quantity,
+            );
         }
         let reservation = Reservation {
             state: ReservationState::Released,

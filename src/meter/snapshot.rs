@@ -15,7 +15,7 @@ use crate::domain::standing::{Anchoring, Standing};
 use crate::domain::subscription::Subscription;
 use crate::domain::terms::Override;
 use crate::domain::usage::Balance;
-use crate::store::counters::{self, Counter, Hold};
+use crate::store::counters::{self, Counter};
 use crate::store::ledger::{KeyUse, Remembered};
 use crate::store::plan_book::PlanBook;
 use crate::store::{accounts, customers};
@@ -37,7 +37,6 @@ pub struct Snapshot {
     pub subscriptions: Vec<Subscription>,
     overrides: Vec<(String, Override)>,
     pub(super) counters: Vec<Counter>,
-    pub(super) holds: Vec<Hold>,
 }
 
 impl Snapshot {
@@ -73,11 +72,6 @@ impl Snapshot {
                 of.counters.push(counter);
             }
         }
-        for hold in read.holds {
-            if let Some(of) = index.get_mut(hold.customer_id.as_str()) {
-                of.holds.push(hold);
-            }
-        }
         let mut snapshots = Vec::with_capacity(known.len());
         for (customer, remembered) in &known {
             let of = index.remove(customer.as_str()).unwrap_or_default();
@@ -91,10 +85,10 @@ impl Snapshot {
                 subscriptions: of.subscriptions,
                 overrides: of.overrides,
                 counters: of.counters,
-                holds: of.holds,
             });
         }
         look_back(conn, &mut snapshots, past)?;
+        sum_up_holds(conn, &mut snapshots, now)?;
         Ok((snapshots, read.remembered))
     }
 
@@ -122,7 +116,6 @@ impl Snapshot {
             subscriptions: Vec::new(),
             overrides: Vec::new(),
             counters: Vec::new(),
-            holds: Vec::new(),
         })
     }
 
@@ -171,16 +164,11 @@ impl Snapshot {
 
     /// What is counted of a feature in the period that begins at `start`.
     pub fn balance_at(&self, feature: &str, start: DateTime<Utc>) -> Balance {
-        Balance {
-            used: self
-                .counter(feature, start)
-                .map_or(0, |counter| counter.value),
-            held: self
-                .holds
-                .iter()
-                .find(|hold| hold.metric_name == feature && hold.period_start == start)
-                .map_or(0, |hold| hold.quantity),
-        }
+        let counter = self.counter(feature, start);
+        counter.map_or_else(Balance::default, |counter| Balance {
+            used: counter.value,
+            held: counter.held,
+        })
     }
 
     /// The start of the counter's period: gauges count from the epoch and never reset.
@@ -208,7 +196,6 @@ impl Snapshot {
             subscriptions: Vec::new(),
             overrides: Vec::new(),
             counters: Vec::new(),
-            holds: Vec::new(),
         }
     }
 }
@@ -261,11 +248,42 @@ fn look_back(
     Ok(())
 }
 
+/// Sums up anew what is held of counters whose holds may have expired. Only a writer keeps the sum.
+fn sum_up_holds(
+    conn: &mut PgConnection,
+    snapshots: &mut [Snapshot],
+    now: DateTime<Utc>,
+) -> Result<(), MeterError> {
+    let mut stale: HashMap<&str, Vec<&mut Counter>> = HashMap::new();
+    for snapshot in snapshots {
+        for counter in &mut snapshot.counters {
+            if counter.is_hold_stale(now) {
+                let of_customer = stale.entry(snapshot.customer_id.as_str()).or_default();
+                of_customer.push(counter);
+            }
+        }
+    }
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let customers: Vec<&str> = stale.keys().copied().collect();
+    let held = counters::holds(conn, &customers, now)?;
+    for counter in stale.into_values().flatten() {
+        let found = held.iter().find(|hold| {
+            hold.customer_id == counter.customer_id
+                && hold.metric_name == counter.metric_name
+                && hold.period_start == counter.period_start
+        });
+        counter.held = found.map_or(0, |hold| hold.quantity);
+        counter.held_until = found.map(|hold| hold.until);
+    }
+    Ok(())
+}
+
 /// What was read of one customer.
 #[derive(Default)]
 struct Belongings {
     subscriptions: Vec<Subscription>,
     overrides: Vec<(String, Override)>,
     counters: Vec<Counter>,
-    holds: Vec<Hold>,
 }

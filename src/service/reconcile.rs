@@ -182,6 +182,9 @@ fn reopened(
         value: 0,
         warning_level: 0,
         updated_at: now,
+        held: 0,
+        // Whatever is held of it is summed up when it is next used.
+        held_until: Some(now),
     })
 }
 

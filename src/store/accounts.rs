@@ -7,7 +7,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Jsonb, Nullable, SmallInt, Text, 
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::counters::{Counter, Hold};
+use super::counters::Counter;
 use super::ledger::{Entry, KeyUse, Remembered};
 use super::overrides::{self, OverrideRow};
 use super::statement::statement;
@@ -26,8 +26,6 @@ pub struct Accounts {
     pub overrides: Vec<OverrideRow>,
     /// The gauges and the counters of lately begun periods, the running ones among them.
     pub counters: Vec<Counter>,
-    /// What live reservations hold of any counter.
-    pub holds: Vec<Hold>,
     /// First uses of the keys that were asked for; those that were never used are left out.
     pub remembered: Vec<Remembered>,
 }
@@ -41,6 +39,8 @@ type Sql = (
     Nullable<Timestamptz>,
     Nullable<BigInt>,
     Nullable<SmallInt>,
+    Nullable<Timestamptz>,
+    Nullable<BigInt>,
     Nullable<Timestamptz>,
     Nullable<Text>,
     Nullable<Text>,
@@ -59,6 +59,8 @@ type Row = (
     Option<i64>,
     Option<i16>,
     Option<DateTime<Utc>>,
+    Option<i64>,
+    Option<DateTime<Utc>>,
     Option<String>,
     Option<String>,
     Option<String>,
@@ -72,36 +74,29 @@ statement! {
     /// prefer to read the table.
     ReadAll<'a> -> Sql {
         "SELECT 'subscription', s.customer_id, NULL::text, s.started_at, NULL::timestamptz, NULL::bigint, NULL::smallint, \
-                NULL::timestamptz, NULL::text, NULL::text, NULL::text, NULL::bytea, NULL::uuid, row_to_json(s)::text \
+                NULL::timestamptz, NULL::bigint, NULL::timestamptz, NULL::text, NULL::text, NULL::text, NULL::bytea, NULL::uuid, \
+                row_to_json(s)::text \
          FROM subscriptions s WHERE s.customer_id = ANY("
         subscribers: &'a [&'a str] as Array<Text>,
         ") UNION ALL \
-         SELECT 'override', o.customer_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, row_to_json(o)::text \
+         SELECT 'override', o.customer_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, row_to_json(o)::text \
          FROM overrides o WHERE o.customer_id = ANY("
         favoured: &'a [&'a str] as Array<Text>,
         ") UNION ALL \
          SELECT 'counter', m.customer_id, m.metric_name, m.period_start, m.period_end, m.value, m.warning_level, m.updated_at, \
-                NULL, NULL, NULL, NULL, NULL, NULL \
+                m.held, m.held_until, NULL, NULL, NULL, NULL, NULL, NULL \
          FROM usage_metrics m WHERE m.customer_id = ANY("
         metered: &'a [&'a str] as Array<Text>,
         ") AND m.period_start > "
         since: DateTime<Utc> as Timestamptz,
         " UNION ALL \
          SELECT 'counter', m.customer_id, m.metric_name, m.period_start, m.period_end, m.value, m.warning_level, m.updated_at, \
-                NULL, NULL, NULL, NULL, NULL, NULL \
+                m.held, m.held_until, NULL, NULL, NULL, NULL, NULL, NULL \
          FROM usage_metrics m WHERE m.customer_id = ANY("
         gauged: &'a [&'a str] as Array<Text>,
         ") AND m.period_start = 'epoch' \
          UNION ALL \
-         SELECT 'hold', r.customer_id, r.metric_name, r.period_start, NULL, \
-                least(sum(r.quantity), 9223372036854775807)::bigint, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-         FROM reservations r WHERE r.customer_id = ANY("
-        holding: &'a [&'a str] as Array<Text>,
-        ") AND r.state = 'held' AND r.expires_at > "
-        now: DateTime<Utc> as Timestamptz,
-        " GROUP BY r.customer_id, r.metric_name, r.period_start \
-         UNION ALL \
-         SELECT 'key', l.customer_id, l.metric_name, l.recorded_at, NULL, NULL, NULL, NULL, \
+         SELECT 'key', l.customer_id, l.metric_name, l.recorded_at, NULL, NULL, NULL, NULL, NULL, NULL, \
                 l.operation, l.source, l.idempotency_key, l.fingerprint, l.event_id, l.outcome::text \
          FROM unnest("
         key_customers: Vec<&'a str> as Array<Text>,
@@ -131,8 +126,6 @@ pub fn read_all(
         metered: customers,
         since: now - LONGEST_PERIOD,
         gauged: customers,
-        holding: customers,
-        now,
         key_customers: keys.iter().map(|key| key.customer).collect(),
         key_operations: keys.iter().map(|key| key.operation.as_str()).collect(),
         key_sources: keys.iter().map(|key| key.source).collect(),
@@ -151,7 +144,8 @@ pub fn read_all(
 
 impl Accounts {
     fn take(&mut self, row: Row) -> QueryResult<()> {
-        let (kind, customer_id, name, start, end, value, level, updated, ..) = row;
+        let (kind, customer_id, name, start, end, value, level, updated, held, held_until, ..) =
+            row;
         let (.., operation, source, key, fingerprint, event, document) = row;
         match (kind.as_str(), name, start) {
             ("subscription", ..) => {
@@ -171,12 +165,8 @@ impl Accounts {
                 value: value.unwrap_or(0),
                 warning_level: level.unwrap_or(0),
                 updated_at: updated.unwrap_or(period_start),
-            }),
-            ("hold", Some(metric_name), Some(period_start)) => self.holds.push(Hold {
-                customer_id,
-                metric_name,
-                period_start,
-                quantity: value.unwrap_or(0),
+                held: held.unwrap_or(0),
+                held_until,
             }),
             ("key", Some(feature), Some(recorded_at)) => self.remembered.push(Remembered {
                 customer_id,
@@ -200,7 +190,7 @@ statement! {
     WriteAll<'a> -> () {
         "WITH counted AS ( \
              INSERT INTO usage_metrics \
-                 (customer_id, metric_name, period_start, period_end, value, warning_level, updated_at) \
+                 (customer_id, metric_name, period_start, period_end, value, warning_level, updated_at, held, held_until) \
              SELECT * FROM unnest("
         counted: Vec<&'a str> as Array<Text>,
         "::text[], "
@@ -215,10 +205,14 @@ statement! {
         levels: Vec<i16> as Array<SmallInt>,
         "::smallint[], "
         updated: Vec<DateTime<Utc>> as Array<Timestamptz>,
+        "::timestamptz[], "
+        held: Vec<i64> as Array<BigInt>,
+        "::bigint[], "
+        held_until: Vec<Option<DateTime<Utc>>> as Array<Nullable<Timestamptz>>,
         "::timestamptz[]) \
              ON CONFLICT (customer_id, period_start, metric_name) DO UPDATE \
              SET period_end = excluded.period_end, value = excluded.value, warning_level = excluded.warning_level, \
-                 updated_at = excluded.updated_at) \
+                 updated_at = excluded.updated_at, held = excluded.held, held_until = excluded.held_until) \
          INSERT INTO usage_events \
              (customer_id, event_id, metric_name, period_start, operation, quantity, source, idempotency_key, fingerprint, \
               properties, outcome, occurred_at, recorded_at) \
@@ -270,7 +264,9 @@ pub fn write_all<'a>(
         ends: c.clone().map(|c| c.period_end).collect(),
         values: c.clone().map(|c| c.value).collect(),
         levels: c.clone().map(|c| c.warning_level).collect(),
-        updated: c.map(|c| c.updated_at).collect(),
+        updated: c.clone().map(|c| c.updated_at).collect(),
+        held: c.clone().map(|c| c.held).collect(),
+        held_until: c.map(|c| c.held_until).collect(),
         customers: e.clone().map(|e| e.customer_id.as_str()).collect(),
         ids: e.clone().map(|e| e.event_id).collect(),
         features: e.clone().map(|e| e.metric_name.as_str()).collect(),

@@ -25,19 +25,56 @@ pub struct Counter {
     pub warning_level: i16,
     /// Last change.
     pub updated_at: DateTime<Utc>,
+    /// What live reservations hold of it: exact before `held_until`.
+    pub held: i64,
+    /// First instant at which one of those reservations may have expired; `None`: there is none.
+    pub held_until: Option<DateTime<Utc>>,
+}
+
+impl Counter {
+    /// Whether what is held must be summed up anew at `now`.
+    pub fn is_hold_stale(&self, now: DateTime<Utc>) -> bool {
+        self.held_until.is_some_and(|until| until <= now)
+    }
 }
 
 /// What live reservations hold of a counter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+#[diesel(check_for_backend(diesel::pg::Pg))]
 pub struct Hold {
     /// Whose.
+    #[diesel(sql_type = Text)]
     pub customer_id: String,
     /// Of which feature.
+    #[diesel(sql_type = Text)]
     pub metric_name: String,
     /// First instant of the counter's period.
+    #[diesel(sql_type = Timestamptz)]
     pub period_start: DateTime<Utc>,
     /// Their sum; capped at what 64 bits hold.
+    #[diesel(sql_type = BigInt)]
     pub quantity: i64,
+    /// When the first of them expires.
+    #[diesel(sql_type = Timestamptz)]
+    pub until: DateTime<Utc>,
+}
+
+/// Sums up what these customers' live reservations hold at `now`.
+pub fn holds(
+    conn: &mut PgConnection,
+    customers: &[&str],
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Hold>> {
+    diesel::sql_query(
+        "SELECT customer_id, metric_name, period_start, min(expires_at) AS until, \
+                least(sum(quantity), 9223372036854775807)::bigint AS quantity \
+         FROM reservations \
+         WHERE customer_id = ANY($1) AND state = 'held' AND expires_at > $2 \
+         GROUP BY customer_id, metric_name, period_start",
+    )
+    .bind::<diesel::sql_types::Array<Text>, _>(customers)
+    .bind::<Timestamptz, _>(now)
+    .load(conn)
 }
 
 /// Every counter that these customers ever had.

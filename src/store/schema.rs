@@ -236,6 +236,8 @@ diesel::table! {
         value -> BigInt,
         warning_level -> SmallInt,
         updated_at -> Timestamptz,
+        held -> BigInt,
+        held_until -> Nullable<Timestamptz>,
     }
 }
 

@@ -333,6 +333,8 @@ impl Account {
             state: State::Held,
         };
         self.holds.insert(label, reservation);
+        // What holds of a period opens it, as what is used of it does.
+        self.count(feature, (start, end), 0);
         Told::Reserved(said(true, reason, used, held + asked), Some(label))
     }
 

@@ -305,10 +305,15 @@ impl World {
         let mut conn = self.connect();
         for (who, account) in self.accounts.iter().enumerate() {
             let customer = self.customer(who);
-            let stored = counters::of_customers(&mut conn, &[customer.as_str()]).unwrap();
-            let stored: BTreeMap<_, _> = stored
-                .into_iter()
-                .map(|c| ((c.metric_name, c.period_start), (c.period_end, c.value)))
+            let kept = counters::of_customers(&mut conn, &[customer.as_str()]).unwrap();
+            let stored: BTreeMap<_, _> = kept
+                .iter()
+                .map(|c| {
+                    (
+                        (c.metric_name.clone(), c.period_start),
+                        (c.period_end, c.value),
+                    )
+                })
                 .collect();
             let expected: BTreeMap<_, _> = account
                 .counters
@@ -316,8 +321,14 @@ impl World {
                 .map(|((f, start), c)| ((f.key().to_owned(), *start), (c.end, c.used)))
                 .collect();
             assert_eq!(stored, expected, "{customer}");
-            let asked = [(customer.as_str(), now)];
-            let (_, holds) = counters::current(&mut conn, &asked, now).unwrap();
+            let holds = counters::holds(&mut conn, &[customer.as_str()], now).unwrap();
+            for counter in kept.iter().filter(|counter| !counter.is_hold_stale(now)) {
+                let live = holds.iter().find(|hold| {
+                    hold.metric_name == counter.metric_name
+                        && hold.period_start == counter.period_start
+                });
+                assert_eq!(counter.held, live.map_or(0, |hold| hold.quantity));
+            }
             let stored: BTreeMap<_, _> = holds
                 .into_iter()
                 .map(|hold| ((hold.metric_name, hold.period_start), hold.quantity))
