@@ -90,7 +90,7 @@ impl Desk {
                 let error = StoreError::from(error);
                 return Err(match error {
                     StoreError::Busy(_) | StoreError::Query(_) => error.into(),
-                    error => Broken::InDoubt {
+                    StoreError::Unavailable(_) => Broken::InDoubt {
                         transaction: work.transaction,
                         witness: work.witness,
                         error,

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Nullable, Text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use plangate::meter::{Meter, Options, Step};
+use plangate::domain::ids::CustomerId;
+use plangate::domain::reservation::ReservationState;
+use plangate::meter::{Meter, Options, ReleaseReservation, Reserve, Step};
 use plangate::store::embedded::{self, Cluster, DATABASE};
 use plangate::store::migrations;
 use secrecy::ExposeSecret;
 
 use super::pile::Puppeteer;
-use super::{Calls, STEPS, connect, meter, recorded};
+use super::{Calls, RUNS, STEPS, connect, meter, recorded};
 use crate::support::scratch::Scratch;
 
 /// A server of the test's own, which it may kill.
@@ -150,23 +153,57 @@ async fn a_server_killed_at_any_step_and_away_for_long_costs_no_truth() {
     }
 }
 
+impl Victim {
+    /// Kills the server while a batch is under way, and has its number given to another transaction, which is committed.
+    fn give_its_number_away(&self) {
+        let lost = self.transaction_under_way();
+        self.kill();
+        self.restart();
+        while self.use_a_number() < lost {}
+    }
+}
+
 /// A server that was killed gives the number of a transaction, of which it had written nothing to its log, to another one.
 #[actix_web::test]
 async fn a_transaction_is_not_taken_for_another_one_that_was_given_its_number() {
     let victim = Victim::start();
     let (meter, puppeteer) = puppet_meter(&victim);
-    let killer = Arc::clone(&victim);
-    let kill = move || {
-        let lost = killer.transaction_under_way();
-        killer.kill();
-        killer.restart();
-        while killer.use_a_number() < lost {}
+    let fate = || {
+        let killer = Arc::clone(&victim);
+        let kill = move || killer.give_its_number_away();
+        Some((Step::Written, Box::new(kill) as Box<dyn FnOnce() + Send>))
     };
-    let at = Some((Step::Written, Box::new(kill) as Box<_>));
     let commands = Calls::commands("lost");
-    let calls = puppeteer.in_one_batch(&meter, commands, at).await;
+    let calls = puppeteer.in_one_batch(&meter, commands, fate()).await;
     let mut conn = connect(&victim.url);
     calls.assert_true(&mut conn);
     calls.assert_settled_by_repetition(&meter, &mut conn).await;
     assert!(recorded(&mut conn, "keyless-lost", None) <= 1);
+
+    let customer = CustomerId::parse("anna").unwrap();
+    let state = async |id| {
+        let found = meter.reservation(&customer, id).await.unwrap();
+        found.map(|reservation| reservation.state)
+    };
+    let hold = Reserve {
+        customer: customer.clone(),
+        feature: RUNS.to_owned(),
+        quantity: 1,
+        ttl: TimeDelta::hours(1),
+        key: None,
+    };
+    let reserving = meter.reserve(hold.clone());
+    if let Ok(reserved) = puppeteer.together(&meter, reserving, fate()).await {
+        let id = reserved.reservation.unwrap().id;
+        assert_eq!(state(id).await, Some(ReservationState::Held));
+    }
+    let reserved = meter.reserve(hold).await.unwrap();
+    let id = reserved.reservation.unwrap().id;
+    let freeing = meter.free(ReleaseReservation {
+        customer: customer.clone(),
+        id,
+    });
+    if puppeteer.together(&meter, freeing, fate()).await.is_ok() {
+        assert_eq!(state(id).await, Some(ReservationState::Released));
+    }
 }
