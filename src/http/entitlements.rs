@@ -1,5 +1,6 @@
 //! Entitlements: may a customer do this, and do it.
 
+use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -99,20 +100,19 @@ pub(crate) async fn check(
 ) -> Result<HttpResponse, Problem> {
     actor.require(Permission::CheckEntitlements)?;
     let customer = actor.customer_of_body(body.0.customer_id.clone())?;
-    let decisions = context
+    let consistency = body.0.consistency().into();
+    let question = [body.0.question()];
+    let mut answers = context
         .meter
-        .check(
-            customer.as_str(),
-            vec![body.0.question()],
-            body.0.consistency().into(),
-        )
+        .check(customer.as_str(), &question, consistency)
         .await?;
-    let decision = decisions
-        .into_iter()
-        .next()
+    let answer = answers
+        .pop()
         .ok_or_else(|| Problem::internal("a check without an answer"))??;
-    metrics.decision("check", decision.reason.as_str());
-    Ok(HttpResponse::Ok().json(decision))
+    metrics.decision("check", answer.decision.reason.as_str());
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(answer.json.clone()))
 }
 
 /// Several checks at once.
@@ -192,20 +192,21 @@ pub(crate) async fn check_batch(
         let Some((customer, consistency)) = of_reading.first().map(Asked::reading) else {
             continue;
         };
-        let questions = of_reading
+        let questions: Vec<_> = of_reading
             .iter()
             .map(|asked| asked.question.clone())
             .collect();
         let indices = of_reading.iter().map(|asked| asked.index);
         let checked = context
             .meter
-            .check(customer.as_str(), questions, consistency.into());
+            .check(customer.as_str(), &questions, consistency.into());
         match checked.await {
-            Ok(decisions) => {
-                for (index, decision) in indices.zip(decisions) {
-                    if let Ok(decision) = &decision {
-                        metrics.decision("check", decision.reason.as_str());
+            Ok(answers) => {
+                for (index, answer) in indices.zip(answers) {
+                    if let Ok(answer) = &answer {
+                        metrics.decision("check", answer.decision.reason.as_str());
                     }
+                    let decision = answer.map(|answer| answer.decision.clone());
                     results.push((index, decision.map_err(Problem::from).into()));
                 }
             }

@@ -42,7 +42,7 @@ use batch::{Broken, Desk};
 use command::{Command, RecordAll};
 use denied::{Denial, NotedDenials};
 use job::{Job, Pending};
-use recent::Recent;
+use recent::{Recent, Slot};
 use session::Session;
 use writer::Writer;
 
@@ -51,6 +51,7 @@ pub use command::{
     Adjust, CommitReservation, Committed, Consume, Freed, MeterError, Record, Recorded, Release,
     ReleaseReservation, Reserve, Reserved, SetAllocated, Settled,
 };
+pub use recent::Answer;
 pub use snapshot::Snapshot;
 
 /// Most commands that wait for one writer; one more is refused at once. At full speed this is a good tenth of a second of work.
@@ -140,7 +141,7 @@ pub enum Consistency {
 }
 
 /// A question that changes nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Feature key.
     pub feature: String,
@@ -350,27 +351,23 @@ impl Meter {
         .await
     }
 
-    /// A customer as lately read, or as this process has left it since.
-    async fn recent(&self, customer: &str) -> Result<Arc<Snapshot>, MeterError> {
+    /// A customer as lately read, or as this process has left it since, with the slot it is kept in.
+    async fn recent(&self, customer: &str) -> Result<(Arc<Slot>, Arc<Snapshot>), MeterError> {
         let slot = self.recent.slot(customer);
         if self.recent.is_ageing(&slot) {
             let (meter, customer, older) = (self.clone(), customer.to_owned(), Arc::clone(&slot));
             tokio::spawn(async move {
                 let fresher = Arc::new(meter.recent.empty());
                 let read = || meter.snapshot(&customer);
-                if meter
-                    .recent
-                    .reading(&customer, &fresher, read)
-                    .await
-                    .is_ok()
-                {
+                let reading = meter.recent.reading(&customer, &fresher, read).await;
+                if reading.is_ok() {
                     meter.recent.replace(&customer, &older, fresher);
                 }
             });
         }
-        self.recent
-            .reading(customer, &slot, || self.snapshot(customer))
-            .await
+        let read = || self.snapshot(customer);
+        let snapshot = self.recent.reading(customer, &slot, read).await?;
+        Ok((slot, snapshot))
     }
 
     /// Drops what is kept of a customer whose plan, overrides or counters were changed elsewhere than in a command.
@@ -382,28 +379,34 @@ impl Meter {
     pub async fn check(
         &self,
         customer: &str,
-        questions: Vec<Question>,
+        questions: &[Question],
         consistency: Consistency,
-    ) -> Result<Vec<Result<Decision, MeterError>>, MeterError> {
-        let snapshot = match consistency {
-            Consistency::Default => self.recent(customer).await?,
-            Consistency::Strong => Arc::new(self.snapshot(customer).await?),
+    ) -> Result<Vec<Result<Arc<Answer>, MeterError>>, MeterError> {
+        let (slot, snapshot) = match consistency {
+            Consistency::Default => {
+                let (slot, snapshot) = self.recent(customer).await?;
+                (Some(slot), snapshot)
+            }
+            Consistency::Strong => (None, Arc::new(self.snapshot(customer).await?)),
         };
         if !snapshot.known && self.rules.unknown_customers == UnknownCustomers::Reject {
             return Err(MeterError::UnknownCustomer);
         }
-        let decisions: Vec<_> = questions
-            .iter()
-            .map(|question| answer(&snapshot, &self.rules, question))
-            .collect();
-        for denied in decisions
-            .iter()
-            .flatten()
-            .filter(|decision| !decision.reason.allows())
-        {
-            self.note_denial(denied).await;
+        let mut answers = Vec::with_capacity(questions.len());
+        for question in questions {
+            let make = || Answer::new(answer(&snapshot, &self.rules, question)?);
+            let answer = match &slot {
+                Some(slot) => slot.answer(question, make),
+                None => make().map(Arc::new),
+            };
+            if let Ok(answer) = &answer
+                && !answer.decision.reason.allows()
+            {
+                self.note_denial(&answer.decision).await;
+            }
+            answers.push(answer);
         }
-        Ok(decisions)
+        Ok(answers)
     }
 
     async fn note_denial(&self, denied: &Decision) {

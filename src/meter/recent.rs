@@ -1,8 +1,8 @@
 //! What was lately read of customers, for checks: bounded in number and in age, and updated by what this process writes. It never
 //! decides an admission.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,13 +10,34 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::sync::OnceCell;
 
-use super::MeterError;
 use super::snapshot::Snapshot;
+use super::{MeterError, Question};
+use crate::domain::decision::Decision;
 use crate::store::clock::Clock;
 use crate::store::pool::StoreError;
 
 /// Most customers that are kept. Each takes a few kilobytes; more customers than this only cost readings.
 const CUSTOMERS: u64 = 20_000;
+
+/// Most answers that a reading keeps: callers of one customer mostly ask the same.
+const ANSWERS: usize = 8;
+
+/// A decision with its JSON, which is made once for all who ask the same of the same reading.
+#[derive(Debug)]
+pub struct Answer {
+    /// The decision.
+    pub decision: Decision,
+    /// What the API shows of it.
+    pub json: String,
+}
+
+impl Answer {
+    pub(super) fn new(decision: Decision) -> Result<Self, MeterError> {
+        let json = serde_json::to_string(&decision)
+            .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
+        Ok(Self { decision, json })
+    }
+}
 
 /// A reading, or the place where one under way will be.
 pub(super) struct Slot {
@@ -27,6 +48,27 @@ pub(super) struct Slot {
     reading: OnceCell<Result<Arc<Snapshot>, StoreError>>,
     /// A fresher one is on its way.
     refreshing: AtomicBool,
+    /// What was answered from the reading.
+    answers: Mutex<Vec<(Question, Arc<Answer>)>>,
+}
+
+impl Slot {
+    /// The answer to a question, which `make` decides from this slot's reading if nobody has asked it yet.
+    pub(super) fn answer(
+        &self,
+        question: &Question,
+        make: impl FnOnce() -> Result<Answer, MeterError>,
+    ) -> Result<Arc<Answer>, MeterError> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answer)) = answers.iter().find(|(asked, _)| asked == question) {
+            return Ok(Arc::clone(answer));
+        }
+        let answer = Arc::new(make()?);
+        if answers.len() < ANSWERS {
+            answers.push((question.clone(), Arc::clone(&answer)));
+        }
+        Ok(answer)
+    }
 }
 
 /// What was lately read.
@@ -126,6 +168,7 @@ impl Recent {
             asked_at: self.clock.now(),
             reading: OnceCell::new(),
             refreshing: AtomicBool::new(false),
+            answers: Mutex::new(Vec::new()),
         }
     }
 

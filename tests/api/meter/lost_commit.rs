@@ -96,11 +96,9 @@ async fn a_commit_that_takes_its_time_is_waited_for_and_shows_in_checks_once_it_
             quantity: 1,
             value: None,
         };
-        let checked = line
-            .meter
-            .check("anna", vec![question], Consistency::Default);
-        let decision = checked.await.unwrap().pop().unwrap().unwrap();
-        decision.used.unwrap()
+        let checked = line.meter.check("anna", &[question], Consistency::Default);
+        let answer = checked.await.unwrap().pop().unwrap().unwrap();
+        answer.decision.used.unwrap()
     };
     line.proxy.lose(Loss::Delayed);
     let answered = Cell::new(false);
