@@ -91,12 +91,12 @@ async fn a_commit_that_takes_its_time_is_waited_for_and_shows_in_checks_once_it_
     let known = line.call("known").await;
     assert!(known.all_done(), "{:?}", known.told);
     let used = async || {
-        let question = Question {
+        let question = [Question {
             feature: RUNS.to_owned(),
             quantity: 1,
             value: None,
-        };
-        let checked = line.meter.check("anna", &[question], Consistency::Default);
+        }];
+        let checked = line.meter.check("anna", &question, Consistency::Default);
         let answer = checked.await.unwrap().pop().unwrap().unwrap();
         answer.decision.used.unwrap()
     };
