@@ -287,7 +287,7 @@ impl Account {
         match feature {
             Feature::Nonsense => return Told::Refused("unknown feature"),
             Feature::Export => {
-                let allowed = self.leading().is_some();
+                let allowed = self.leading().is_some_and(|index| self.grants[index].0 > 0);
                 return Told::Decided(Said {
                     allowed,
                     reason: if allowed {

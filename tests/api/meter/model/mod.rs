@@ -34,7 +34,7 @@ use words::{CATALOGUE, Time};
 use world::World;
 
 const HISTORIES: u32 = 64;
-const STEPS: usize = 40;
+const STEPS: usize = 60;
 
 /// A clock that stays where it is put.
 struct StandingClock(Mutex<Time>);

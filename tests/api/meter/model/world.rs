@@ -153,10 +153,11 @@ impl World {
             self.asked.push((who, order));
         }
         for (who, told) in told.into_iter().enumerate() {
-            let explained = explain(&self.accounts[who], now, &told);
+            let stored = self.stored(who, now);
+            let explained = explain(&self.accounts[who], now, &told, &stored);
             let name = &self.name;
             self.accounts[who] = explained.unwrap_or_else(|| {
-                panic!("{name} {who} at {now}: no order explains {told:#?}");
+                panic!("{name} {who} at {now}: no order explains {told:#?} and {stored:#?}");
             });
         }
     }
@@ -302,56 +303,71 @@ impl World {
 
     /// The database holds what the model does.
     pub(super) fn check_stored(&self, now: Time) {
-        let mut conn = self.connect();
         for (who, account) in self.accounts.iter().enumerate() {
-            let customer = self.customer(who);
-            let kept = counters::of_customers(&mut conn, &[customer.as_str()]).unwrap();
-            let stored: BTreeMap<_, _> = kept
-                .iter()
-                .map(|c| {
-                    (
-                        (c.metric_name.clone(), c.period_start),
-                        (c.period_end, c.value),
-                    )
-                })
-                .collect();
-            let expected: BTreeMap<_, _> = account
-                .counters
-                .iter()
-                .map(|((f, start), c)| ((f.key().to_owned(), *start), (c.end, c.used)))
-                .collect();
-            assert_eq!(stored, expected, "{customer}");
-            let holds = counters::holds(&mut conn, &[customer.as_str()], now).unwrap();
-            for counter in kept.iter().filter(|counter| !counter.is_hold_stale(now)) {
-                let live = holds.iter().find(|hold| {
-                    hold.metric_name == counter.metric_name
-                        && hold.period_start == counter.period_start
-                });
-                assert_eq!(counter.held, live.map_or(0, |hold| hold.quantity));
-            }
-            let stored: BTreeMap<_, _> = holds
-                .into_iter()
-                .map(|hold| ((hold.metric_name, hold.period_start), hold.quantity))
-                .collect();
-            let expected: BTreeMap<_, _> = account
-                .holding(now)
-                .into_iter()
-                .map(|((f, start), quantity)| ((f.key().to_owned(), start), quantity))
-                .collect();
-            assert_eq!(stored, expected, "{customer}");
+            let stored = self.stored(who, now);
+            assert_eq!(stored, Books::of(account, now), "{} {who}", self.name);
+        }
+    }
+
+    fn stored(&self, who: usize, now: Time) -> Books {
+        let customer = self.customer(who);
+        let mut conn = self.connect();
+        let kept = counters::of_customers(&mut conn, &[customer.as_str()]).unwrap();
+        let holds = counters::holds(&mut conn, &[customer.as_str()], now).unwrap();
+        let held: BTreeMap<_, _> = holds
+            .into_iter()
+            .map(|hold| ((hold.metric_name, hold.period_start), hold.quantity))
+            .collect();
+        let mut counted = BTreeMap::new();
+        for counter in kept {
+            let stale = counter.is_hold_stale(now);
+            let name = (counter.metric_name, counter.period_start);
+            // What is kept with the counter is what the reservations sum up to.
+            let live = held.get(&name).copied().unwrap_or(0);
+            assert!(stale || counter.held == live, "{customer} {name:?}");
+            counted.insert(name, (counter.period_end, counter.value));
+        }
+        Books { counted, held }
+    }
+}
+
+/// What counters count, with the ends of their periods, and what live reservations hold of them.
+#[derive(Debug, PartialEq, Eq)]
+struct Books {
+    counted: BTreeMap<(String, Time), (Option<Time>, i64)>,
+    held: BTreeMap<(String, Time), i64>,
+}
+
+impl Books {
+    fn of(account: &Account, now: Time) -> Self {
+        let name = |(feature, start): (Feature, Time)| (feature.key().to_owned(), start);
+        let counted = account.counters.iter();
+        let held = account.holding(now).into_iter();
+        Self {
+            counted: counted
+                .map(|(counter, kept)| (name(*counter), (kept.end, kept.used)))
+                .collect(),
+            held: held
+                .map(|(counter, units)| (name(counter), units))
+                .collect(),
         }
     }
 }
 
-/// An order of these in which the model tells the same; `None`: there is none.
-fn explain(account: &Account, now: Time, told: &[(Order, Told)]) -> Option<Account> {
+/// An order of these in which the model tells the same and leaves what is stored; `None`: there is none.
+fn explain(
+    account: &Account,
+    now: Time,
+    told: &[(Order, Told)],
+    stored: &Books,
+) -> Option<Account> {
     if told.is_empty() {
-        return Some(account.clone());
+        return (Books::of(account, now) == *stored).then(|| account.clone());
     }
     (0..told.len()).find_map(|first| {
         let mut rest = told.to_vec();
         let (order, answer) = rest.remove(first);
         let mut after = account.clone();
-        (after.apply(now, &order) == answer).then(|| explain(&after, now, &rest))?
+        (after.apply(now, &order) == answer).then(|| explain(&after, now, &rest, stored))?
     })
 }
