@@ -5,9 +5,11 @@ use chrono::{DateTime, Utc};
 use super::account::{Account, Effect};
 use super::command::{Command, Consume, MeterError, Needs, Reserve, Reserved, Settled, bytes_of};
 use super::outcome::{self, Subject};
+use super::restatement::counted;
 use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::{Ask, Decision};
 use crate::domain::ids::CustomerId;
+use crate::domain::plans::Plans;
 use crate::domain::reservation::{Reservation, ReservationId, ReservationState};
 use crate::domain::usage::Balance;
 use crate::store::ledger::{KeyUse, Operation};
@@ -38,6 +40,13 @@ impl Command for Consume {
             source: "",
             key: key.as_str(),
         }));
+    }
+
+    fn precheck(&self, plans: &Plans) -> Result<(), MeterError> {
+        let kind = plans
+            .kind(&self.feature)
+            .ok_or_else(|| MeterError::UnknownFeature(self.feature.clone()))?;
+        check_value(kind, self.value)
     }
 
     fn bytes(&self) -> usize {
@@ -107,6 +116,10 @@ impl Command for Reserve {
         needs.reservation_keys.extend(key);
     }
 
+    fn precheck(&self, plans: &Plans) -> Result<(), MeterError> {
+        counted(plans, &self.feature).map(|_| ())
+    }
+
     fn judge(&self, account: &mut Account<'_>) -> Result<Reserved, MeterError> {
         if let Some(first) = self
             .key
@@ -115,14 +128,7 @@ impl Command for Reserve {
         {
             return self.replay(first);
         }
-        let kind = account.snapshot.kind(&self.feature)?;
-        if !matches!(kind, FeatureKind::Metered | FeatureKind::Allocated) {
-            return Err(MeterError::WrongKind {
-                feature: self.feature.clone(),
-                kind,
-                needed: "a metered or allocated",
-            });
-        }
+        let kind = counted(&account.snapshot.plans, &self.feature)?;
         let ask = Ask {
             quantity: self.quantity,
             value: None,

@@ -15,6 +15,7 @@ use super::job::Job;
 use super::snapshot::Snapshot;
 use crate::domain::policy::UnknownCustomers;
 use crate::domain::standing::Standing;
+use crate::store::customers::Occupied;
 use crate::store::pool::StoreError;
 use crate::store::transaction::Witness;
 use crate::store::{accounts, audit, counters, customers, denials, reservations};
@@ -69,14 +70,15 @@ impl<E: Into<MeterError>> From<E> for Broken {
 
 impl Desk {
     /// Carries out all of the jobs or none, and returns the customers that were changed as they are now. The jobs hold their
-    /// answers then.
+    /// answers then; those that were left out because of who is `occupied` hold none.
     pub(super) fn carry_out(
         &self,
         conn: &mut PgConnection,
         jobs: &mut [Box<dyn Job>],
+        occupied: Occupied,
     ) -> Result<Vec<Snapshot>, Broken> {
         Transactions::begin_transaction(conn)?;
-        let mut work = match self.work(conn, jobs) {
+        let mut work = match self.work(conn, jobs, occupied) {
             Ok(work) => work,
             Err(error) => {
                 // Where this fails, the connection is broken, and the server rolls back by itself.
@@ -114,56 +116,71 @@ impl Desk {
     }
 
     /// Everything between the beginning and the end of the transaction.
-    fn work(&self, conn: &mut PgConnection, jobs: &mut [Box<dyn Job>]) -> Result<Work, MeterError> {
-        let entered = self.enter(conn, jobs)?;
+    fn work(
+        &self,
+        conn: &mut PgConnection,
+        jobs: &mut [Box<dyn Job>],
+        occupied: Occupied,
+    ) -> Result<Work, MeterError> {
+        let entered = self.enter(conn, jobs, occupied)?;
         self.pass(Step::Locked);
         let mut accounts = self.read(conn, &entered, jobs)?;
         self.pass(Step::Read);
         for job in jobs {
-            let account = accounts.get_mut(job.customer().as_str());
-            job.judge(account);
+            if entered.left_out.contains(job.customer().as_str()) {
+                job.leave();
+            } else {
+                let account = accounts.get_mut(job.customer().as_str());
+                job.judge(account);
+            }
         }
         self.pass(Step::Judged);
         self.write(conn, entered, accounts)
     }
 
     /// Locks the customers, and makes those that are new where somebody may.
-    fn enter(&self, conn: &mut PgConnection, jobs: &[Box<dyn Job>]) -> Result<Entered, MeterError> {
+    fn enter(
+        &self,
+        conn: &mut PgConnection,
+        jobs: &[Box<dyn Job>],
+        occupied: Occupied,
+    ) -> Result<Entered, MeterError> {
         let asked: HashSet<&str> = jobs.iter().map(|job| job.customer().as_str()).collect();
         let asked: Vec<&str> = asked.into_iter().collect();
-        let locked = customers::lock_all(conn, &asked)?;
-        if locked.customers.len() == asked.len()
-            || self.rules.unknown_customers == UnknownCustomers::Reject
-        {
-            return Ok(Entered {
-                locked,
-                created: false,
-            });
+        let mut entered = Entered {
+            locked: customers::lock_all(conn, &asked, occupied)?,
+            left_out: HashSet::new(),
+            created: false,
+        };
+        if entered.locked.customers.len() == asked.len() {
+            return Ok(entered);
         }
-        let known: HashSet<&str> = locked
+        let known: HashSet<&str> = entered
+            .locked
             .customers
             .iter()
             .map(|(customer, _)| customer.as_str())
             .collect();
+        let missing: Vec<&str> = asked.into_iter().filter(|id| !known.contains(id)).collect();
+        if occupied == Occupied::Skip {
+            entered.left_out = customers::existing(conn, &missing)?.into_iter().collect();
+        }
         let new: HashSet<&str> = jobs
             .iter()
             .filter(|job| job.creates())
             .map(|job| job.customer().as_str())
-            .filter(|customer| !known.contains(customer))
+            .filter(|id| !known.contains(id) && !entered.left_out.contains(*id))
             .collect();
-        if new.is_empty() {
-            return Ok(Entered {
-                locked,
-                created: false,
-            });
+        if new.is_empty() || self.rules.unknown_customers == UnknownCustomers::Reject {
+            return Ok(entered);
         }
         let now = crate::store::clock::deciding_time(conn, self.rules.clock.as_ref())?;
         let new: Vec<&str> = new.into_iter().collect();
         customers::create_all(conn, &new, now)?;
-        Ok(Entered {
-            locked: customers::lock_all(conn, &asked)?,
-            created: true,
-        })
+        let entering: Vec<&str> = known.into_iter().chain(new).collect();
+        entered.locked = customers::lock_all(conn, &entering, Occupied::Wait)?;
+        entered.created = true;
+        Ok(entered)
     }
 
     /// Reads all that the jobs need of the locked customers.
@@ -236,6 +253,10 @@ impl Desk {
         let denied = self.note_denials(conn, &touched)?;
         changed |= !denied.is_empty();
         touched.retain(|account| !account.changes.is_empty());
+        for account in &mut touched {
+            let summed_up = account.snapshot.summed_up.drain(..);
+            account.changes.counters.extend(summed_up);
+        }
         changed |= !touched.is_empty();
         for account in &touched {
             if let Some(instant) = account.changes.closed_at {
@@ -342,6 +363,8 @@ fn witness(account: &Account<'_>) -> Option<Witness> {
 
 struct Entered {
     locked: customers::Locked,
+    /// Customers that somebody else has locked.
+    left_out: HashSet<String>,
     created: bool,
 }
 

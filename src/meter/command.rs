@@ -12,6 +12,7 @@ use super::account::Account;
 use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::Decision;
 use crate::domain::ids::{CustomerId, IdempotencyKey};
+use crate::domain::plans::Plans;
 use crate::domain::reservation::{Reservation, ReservationId, ReservationState};
 use crate::store::ledger::KeyUse;
 use crate::store::pool::StoreError;
@@ -36,6 +37,11 @@ pub(super) trait Command: Send + 'static {
 
     /// Says what must be read to judge it.
     fn needs<'a>(&'a self, needs: &mut Needs<'a>);
+
+    /// Refuses what can be known to be nonsense before anything of the customer is read or made.
+    fn precheck(&self, _plans: &Plans) -> Result<(), MeterError> {
+        Ok(())
+    }
 
     /// Whether a customer who was never seen is made by it.
     fn creates(&self) -> bool {
@@ -304,6 +310,26 @@ impl From<diesel::result::Error> for MeterError {
 
 /// Longest feature key that a catalogue can have, in bytes.
 const KEY_MAX: usize = 64;
+
+/// The feature's kind, which must be one of `fitting`; `needed` says which, with its article.
+pub(super) fn kind_of(
+    plans: &Plans,
+    feature: &str,
+    fitting: &[FeatureKind],
+    needed: &'static str,
+) -> Result<FeatureKind, MeterError> {
+    let kind = plans
+        .kind(feature)
+        .ok_or_else(|| MeterError::UnknownFeature(feature.to_owned()))?;
+    if fitting.contains(&kind) {
+        return Ok(kind);
+    }
+    Err(MeterError::WrongKind {
+        feature: feature.to_owned(),
+        kind,
+        needed,
+    })
+}
 
 fn shown_key(key: &str) -> String {
     if key.len() <= KEY_MAX {

@@ -18,6 +18,12 @@ pub(super) trait Job: Send {
     /// Judges the command and keeps the answer until it is true. `None`: there is no such customer.
     fn judge(&mut self, account: Option<&mut Account<'_>>);
 
+    /// Forgets the last judgement: its turn has not come.
+    fn leave(&mut self);
+
+    /// Whether it holds an answer.
+    fn is_judged(&self) -> bool;
+
     /// Gives the caller the answer of the last judgement, now that it is committed.
     fn answer(self: Box<Self>);
 
@@ -63,6 +69,14 @@ impl<C: Command> Job for Pending<C> {
             Some(account) => self.command.judge(account),
             None => self.command.of_nobody(),
         });
+    }
+
+    fn leave(&mut self) {
+        self.answer = None;
+    }
+
+    fn is_judged(&self) -> bool {
+        self.answer.is_some()
     }
 
     fn answer(self: Box<Self>) {

@@ -16,11 +16,11 @@ use crate::domain::decision::Decision;
 use crate::store::clock::Clock;
 use crate::store::pool::StoreError;
 
-/// Most customers that are kept. Each takes a few kilobytes; more customers than this only cost readings.
-const CUSTOMERS: u64 = 20_000;
+/// Most customers that are kept. Each takes up to ten kilobytes, its answers included; more customers than this only cost readings.
+const CUSTOMERS: u64 = 10_000;
 
 /// Most answers that a reading keeps: callers of one customer mostly ask the same.
-const ANSWERS: usize = 8;
+const ANSWERS: usize = 4;
 
 /// A decision with its JSON, which is made once for all who ask the same of the same reading.
 #[derive(Debug)]
@@ -42,9 +42,7 @@ impl Answer {
 /// A reading, or the place where one under way will be.
 pub(super) struct Slot {
     /// From before it was begun.
-    asked: Instant,
-    /// The same by the service's clock, which may jump.
-    asked_at: DateTime<Utc>,
+    epoch: Epoch,
     reading: OnceCell<Result<Arc<Snapshot>, StoreError>>,
     /// A fresher one is on its way.
     refreshing: AtomicBool,
@@ -53,6 +51,15 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    fn empty(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            reading: OnceCell::new(),
+            refreshing: AtomicBool::new(false),
+            answers: Mutex::new(Vec::new()),
+        }
+    }
+
     /// The answer to a question, which `make` decides from this slot's reading if nobody has asked it yet.
     pub(super) fn answer(
         &self,
@@ -69,6 +76,15 @@ impl Slot {
         }
         Ok(answer)
     }
+}
+
+/// A moment, and how much was forgotten by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch {
+    number: u64,
+    asked: Instant,
+    /// The same moment by the service's clock, which may jump.
+    asked_at: DateTime<Utc>,
 }
 
 /// What was lately read.
@@ -94,9 +110,18 @@ impl Recent {
         }
     }
 
-    /// To be given to [`Recent::publish`] with what is read or written from here on.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+    /// To be given to [`Recent::publish`] with what is written from here on.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch {
+            number: self.epoch.load(Ordering::SeqCst),
+            asked: Instant::now(),
+            asked_at: self.clock.now(),
+        }
+    }
+
+    /// Whether nothing was forgotten since.
+    fn is_current(&self, epoch: Epoch) -> bool {
+        self.epoch.load(Ordering::SeqCst) == epoch.number
     }
 
     /// The customer's slot: a filled one no older than allowed, or an empty one to be filled.
@@ -120,22 +145,25 @@ impl Recent {
     }
 
     /// Puts in what a committed batch left, unless something was forgotten since `epoch`. A customer whom nobody checks takes no room.
-    pub(super) fn publish(&self, snapshot: Snapshot, epoch: u64) {
+    pub(super) fn publish(&self, snapshot: Snapshot, epoch: Epoch) {
         if !self.slots.contains_key(snapshot.customer_id.as_str()) {
             return;
         }
         let customer = snapshot.customer_id.clone();
-        let slot = Arc::new(Slot {
+        let slot = Slot {
             reading: OnceCell::new_with(Some(Ok(Arc::new(snapshot)))),
-            ..self.empty()
-        });
-        self.slots.entry(customer).and_compute_with(|_| {
-            if self.epoch() == epoch {
-                Op::Put(slot)
-            } else {
-                Op::Remove
-            }
-        });
+            ..Slot::empty(epoch)
+        };
+        self.slots.insert(customer.clone(), Arc::new(slot));
+        self.withdraw_if_forgotten(&customer, epoch);
+    }
+
+    /// Takes back what was put in if something was forgotten since `epoch`. Asked after it was put in: whoever forgets something from here
+    /// on finds it there.
+    fn withdraw_if_forgotten(&self, customer: &str, epoch: Epoch) {
+        if !self.is_current(epoch) {
+            self.slots.invalidate(customer);
+        }
     }
 
     /// Drops what is kept of a customer: whoever asks after this is told what is true after this.
@@ -146,30 +174,26 @@ impl Recent {
 
     /// Whether the caller should have a fresher reading made: the slot is filled, no longer young, and nobody else does it.
     pub(super) fn is_ageing(&self, slot: &Slot) -> bool {
-        slot.asked.elapsed() * 2 > self.max_age
+        slot.epoch.asked.elapsed() * 2 > self.max_age
             && slot.reading.initialized()
             && !slot.refreshing.swap(true, Ordering::Relaxed)
     }
 
     /// Puts a fresher slot in the place of an older one, unless that is gone.
     pub(super) fn replace(&self, customer: &str, older: &Arc<Slot>, fresher: Arc<Slot>) {
+        let epoch = fresher.epoch;
         self.slots
             .entry_by_ref(customer)
             .and_compute_with(|present| match present {
                 Some(entry) if Arc::ptr_eq(entry.value(), older) => Op::Put(fresher),
                 _ => Op::Nop,
             });
+        self.withdraw_if_forgotten(customer, epoch);
     }
 
     /// A slot for a reading that is begun after this.
     pub(super) fn empty(&self) -> Slot {
-        Slot {
-            asked: Instant::now(),
-            asked_at: self.clock.now(),
-            reading: OnceCell::new(),
-            refreshing: AtomicBool::new(false),
-            answers: Mutex::new(Vec::new()),
-        }
+        Slot::empty(self.epoch())
     }
 
     /// Drops a slot whose reading failed, so that the next caller tries again.
@@ -183,8 +207,8 @@ impl Recent {
     }
 
     fn is_fresh(&self, slot: &Slot) -> bool {
-        let by_clock = self.clock.now() - slot.asked_at;
-        slot.asked.elapsed() < self.max_age
+        let by_clock = self.clock.now() - slot.epoch.asked_at;
+        slot.epoch.asked.elapsed() < self.max_age
             && by_clock >= TimeDelta::zero()
             && by_clock.to_std().is_ok_and(|age| age < self.max_age)
     }

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::account::{Account, Effect};
-use super::command::{Adjust, Command, MeterError, Needs, Release, SetAllocated, Settled};
+use super::command::{Adjust, Command, MeterError, Needs, Release, SetAllocated, Settled, kind_of};
 use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::Ask;
 use crate::domain::ids::{CustomerId, IdempotencyKey};
+use crate::domain::plans::Plans;
 use crate::domain::usage::Balance;
 use crate::store::audit::AuditRow;
 use crate::store::ledger::{KeyUse, Operation};
@@ -79,22 +80,15 @@ fn needs_key<'a>(
     }));
 }
 
-/// The feature's kind, which must be one of `fitting`.
-fn kind_of(
-    account: &Account<'_>,
-    feature: &str,
-    fitting: &[FeatureKind],
-    needed: &'static str,
-) -> Result<FeatureKind, MeterError> {
-    let kind = account.snapshot.kind(feature)?;
-    if fitting.contains(&kind) {
-        return Ok(kind);
-    }
-    Err(MeterError::WrongKind {
-        feature: feature.to_owned(),
-        kind,
-        needed,
-    })
+/// Kinds of which units are given back and stated.
+fn allocated(plans: &Plans, feature: &str) -> Result<FeatureKind, MeterError> {
+    kind_of(plans, feature, &[FeatureKind::Allocated], "an allocated")
+}
+
+/// Kinds that are counted.
+pub(super) fn counted(plans: &Plans, feature: &str) -> Result<FeatureKind, MeterError> {
+    let fitting = [FeatureKind::Metered, FeatureKind::Allocated];
+    kind_of(plans, feature, &fitting, "a metered or allocated")
 }
 
 /// What is left of `used` after taking `quantity` away.
@@ -115,6 +109,10 @@ impl Command for Release {
         needs_key(needs, &self.customer, Operation::Release, self.key.as_ref());
     }
 
+    fn precheck(&self, plans: &Plans) -> Result<(), MeterError> {
+        allocated(plans, &self.feature).map(|_| ())
+    }
+
     fn judge(&self, account: &mut Account<'_>) -> Result<Settled, MeterError> {
         let key = self.key.as_ref();
         if let Some(settled) = account.replay(Operation::Release, key, || self.fingerprint())? {
@@ -122,12 +120,7 @@ impl Command for Release {
         }
         let restatement = Restatement {
             feature: &self.feature,
-            kind: kind_of(
-                account,
-                &self.feature,
-                &[FeatureKind::Allocated],
-                "an allocated",
-            )?,
+            kind: allocated(&account.snapshot.plans, &self.feature)?,
             operation: Operation::Release,
             key,
             fingerprint: self.fingerprint(),
@@ -149,6 +142,10 @@ impl Command for SetAllocated {
         needs_key(needs, &self.customer, Operation::Set, self.key.as_ref());
     }
 
+    fn precheck(&self, plans: &Plans) -> Result<(), MeterError> {
+        allocated(plans, &self.feature).map(|_| ())
+    }
+
     fn judge(&self, account: &mut Account<'_>) -> Result<Settled, MeterError> {
         let key = self.key.as_ref();
         if let Some(settled) = account.replay(Operation::Set, key, || self.fingerprint())? {
@@ -156,12 +153,7 @@ impl Command for SetAllocated {
         }
         let restatement = Restatement {
             feature: &self.feature,
-            kind: kind_of(
-                account,
-                &self.feature,
-                &[FeatureKind::Allocated],
-                "an allocated",
-            )?,
+            kind: allocated(&account.snapshot.plans, &self.feature)?,
             operation: Operation::Set,
             key,
             fingerprint: self.fingerprint(),
@@ -183,6 +175,15 @@ impl Command for Adjust {
         needs_key(needs, &self.customer, Operation::Adjust, Some(&self.key));
     }
 
+    fn precheck(&self, plans: &Plans) -> Result<(), MeterError> {
+        counted(plans, &self.feature).map(|_| ())
+    }
+
+    /// What an operator mistypes must not become a customer.
+    fn creates(&self) -> bool {
+        false
+    }
+
     fn judge(&self, account: &mut Account<'_>) -> Result<Settled, MeterError> {
         let key = Some(&self.key);
         if let Some(settled) = account.replay(Operation::Adjust, key, || self.fingerprint())? {
@@ -190,12 +191,7 @@ impl Command for Adjust {
         }
         let restatement = Restatement {
             feature: &self.feature,
-            kind: kind_of(
-                account,
-                &self.feature,
-                &[FeatureKind::Metered, FeatureKind::Allocated],
-                "a metered or allocated",
-            )?,
+            kind: counted(&account.snapshot.plans, &self.feature)?,
             operation: Operation::Adjust,
             key,
             fingerprint: self.fingerprint(),

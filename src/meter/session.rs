@@ -13,6 +13,7 @@ use super::command::MeterError;
 use super::job::Job;
 use super::recent::Recent;
 use super::writer::{Failure, PATIENCE};
+use crate::store::customers::Occupied;
 use crate::store::pool::{Pool, StoreError};
 use crate::store::transaction::{Fate, Witness, fate};
 
@@ -29,8 +30,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Carries out all of the jobs, or none.
-    pub(super) fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    /// Carries out all of the jobs, or none; with [`Occupied::Skip`] all but those whose customers somebody else has locked.
+    pub(super) fn attempt(
+        &mut self,
+        jobs: &mut [Box<dyn Job>],
+        occupied: Occupied,
+    ) -> Result<(), Failure> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
             none => {
@@ -39,7 +44,9 @@ impl Session {
             }
         };
         let epoch = self.recent.epoch();
-        let carried_out = catch_unwind(AssertUnwindSafe(|| self.desk.carry_out(conn, jobs)));
+        let carried_out = catch_unwind(AssertUnwindSafe(|| {
+            self.desk.carry_out(conn, jobs, occupied)
+        }));
         match carried_out {
             Ok(Ok(snapshots)) => {
                 for snapshot in snapshots {

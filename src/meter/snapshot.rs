@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub subscriptions: Vec<Subscription>,
     overrides: Vec<(String, Override)>,
     pub(super) counters: Vec<Counter>,
+    /// Indices of counters whose holds were summed up anew: worth writing with the next thing that is written.
+    pub(super) summed_up: Vec<usize>,
 }
 
 impl Snapshot {
@@ -85,6 +87,7 @@ impl Snapshot {
                 subscriptions: of.subscriptions,
                 overrides: of.overrides,
                 counters: of.counters,
+                summed_up: Vec::new(),
             });
         }
         look_back(conn, &mut snapshots, past)?;
@@ -116,6 +119,7 @@ impl Snapshot {
             subscriptions: Vec::new(),
             overrides: Vec::new(),
             counters: Vec::new(),
+            summed_up: Vec::new(),
         })
     }
 
@@ -196,6 +200,7 @@ impl Snapshot {
             subscriptions: Vec::new(),
             overrides: Vec::new(),
             counters: Vec::new(),
+            summed_up: Vec::new(),
         }
     }
 }
@@ -248,7 +253,7 @@ fn look_back(
     Ok(())
 }
 
-/// Sums up anew what is held of counters whose holds may have expired. Only a writer keeps the sum.
+/// Sums up anew what is held of counters whose holds may have expired.
 fn sum_up_holds(
     conn: &mut PgConnection,
     snapshots: &mut [Snapshot],
@@ -256,8 +261,9 @@ fn sum_up_holds(
 ) -> Result<(), MeterError> {
     let mut stale: HashMap<&str, Vec<&mut Counter>> = HashMap::new();
     for snapshot in snapshots {
-        for counter in &mut snapshot.counters {
+        for (index, counter) in snapshot.counters.iter_mut().enumerate() {
             if counter.is_hold_stale(now) {
+                snapshot.summed_up.push(index);
                 let of_customer = stale.entry(snapshot.customer_id.as_str()).or_default();
                 of_customer.push(counter);
             }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::MeterError;
 use super::job::Job;
+use crate::store::customers::Occupied;
 use crate::store::pool::StoreError;
 
 /// Most jobs that are taken at once. More would make everyone wait for the slowest part of a long transaction; fewer cost commits.
@@ -19,8 +20,6 @@ const ENTRIES_MAX: usize = 2000;
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a writer rests before it tries again what a lost connection broke off.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
-/// How often one customer's jobs are tried that somebody else stood in the way of.
-const TRIES: usize = 3;
 
 /// What became of an attempt that was not carried out.
 #[derive(Debug)]
@@ -35,7 +34,11 @@ pub(super) enum Failure {
     Unknown(String),
 }
 
-/// Carries out batches by `attempt`, which either carries out all jobs of a slice or none.
+/// How often a batch is tried again that a deadlock or a time-out broke off.
+const TRIES: usize = 3;
+
+/// Carries out batches by `attempt`, which either carries out all jobs of a slice or none; where it is told to skip those whose customers are
+/// occupied, it leaves these without an answer.
 pub(super) struct Writer<A, P> {
     pub(super) attempt: A,
     /// Rests.
@@ -44,7 +47,7 @@ pub(super) struct Writer<A, P> {
 
 impl<A, P> Writer<A, P>
 where
-    A: FnMut(&mut [Box<dyn Job>]) -> Result<(), Failure>,
+    A: FnMut(&mut [Box<dyn Job>], Occupied) -> Result<(), Failure>,
     P: FnMut(Duration),
 {
     /// Works until `stop` is cancelled, or no one is left who could put anything into the queue; what is in the queue then is
@@ -86,33 +89,35 @@ where
     }
 
     /// Sees to it that every job is answered, and truly.
+    ///
+    /// Where somebody else stands in the way, everyone whose customer is free is carried out first; the others are tried once more and
+    /// then refused. Nobody waits for a stranger's lock for longer than one attempt takes.
     fn settle(&mut self, mut jobs: Vec<Box<dyn Job>>) {
-        for tries in 1.. {
+        let (mut occupied, mut last, mut tries) = (Occupied::Wait, false, 0);
+        loop {
             jobs = still_wanted(jobs);
             if jobs.is_empty() {
                 return;
             }
-            match (self.attempt)(&mut jobs) {
-                Ok(()) => return jobs.into_iter().for_each(Job::answer),
+            match (self.attempt)(&mut jobs, occupied) {
+                Ok(()) => {
+                    let (judged, left) = jobs.into_iter().partition(|job| job.is_judged());
+                    jobs = left;
+                    let judged: Vec<Box<dyn Job>> = judged;
+                    judged.into_iter().for_each(Job::answer);
+                    (occupied, last) = (Occupied::Wait, true);
+                }
                 Err(Failure::Lost(reason)) => {
                     tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again");
                     (self.pause)(BETWEEN_ATTEMPTS);
                 }
-                Err(Failure::Busy(reason)) if of_several_customers(&jobs) => {
-                    tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again, each customer alone");
-                    jobs.sort_by(|a, b| a.customer().cmp(b.customer()));
-                    while let Some(last) = jobs.last().map(|job| job.customer().clone()) {
-                        let begins = jobs.partition_point(|job| *job.customer() < last);
-                        let of_one = jobs.split_off(begins);
-                        self.settle(of_one);
-                    }
-                    return;
-                }
-                Err(Failure::Busy(reason)) if tries < TRIES => {
-                    tracing::warn!(%reason, jobs = jobs.len(), "a customer's commands are tried again");
+                Err(Failure::Busy(reason)) if last || tries == TRIES => {
+                    return refuse_all(jobs, || StoreError::Busy(reason.clone()));
                 }
                 Err(Failure::Busy(reason)) => {
-                    return refuse_all(jobs, || StoreError::Busy(reason.clone()));
+                    tracing::warn!(%reason, jobs = jobs.len(), "a batch is tried again");
+                    tries += 1;
+                    occupied = Occupied::Skip;
                 }
                 Err(Failure::Refused(error)) => return self.split(jobs, error),
                 Err(Failure::Unknown(reason)) => {
@@ -122,7 +127,7 @@ where
         }
     }
 
-    /// Tries the jobs one at a time, so that none fails for another's sake. One that is alone already is refused.
+    /// Tries each half of the jobs, so that in the end none fails for another's sake. One that is alone already is refused.
     fn split(&mut self, mut jobs: Vec<Box<dyn Job>>, error: MeterError) {
         if jobs.len() == 1 {
             if let Some(job) = jobs.pop() {
@@ -130,17 +135,11 @@ where
             }
             return;
         }
-        tracing::warn!(%error, jobs = jobs.len(), "a batch failed; its commands are tried one at a time");
-        for job in jobs {
-            self.settle(vec![job]);
-        }
+        tracing::warn!(%error, jobs = jobs.len(), "a batch failed; each half of it is tried alone");
+        let rest = jobs.split_off(jobs.len() / 2);
+        self.settle(jobs);
+        self.settle(rest);
     }
-}
-
-fn of_several_customers(jobs: &[Box<dyn Job>]) -> bool {
-    let mut customers = jobs.iter().map(|job| job.customer());
-    let first = customers.next();
-    customers.any(|other| Some(other) != first)
 }
 
 fn refuse_all(jobs: Vec<Box<dyn Job>>, error: impl Fn() -> StoreError) {

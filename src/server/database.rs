@@ -14,17 +14,27 @@ use crate::store::migrations;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Seconds for one attempt to connect. Without it a host that drops packets holds every attempt up for minutes.
-const CONNECT_TIMEOUT: &str = "connect_timeout=5";
+/// Bounds on how long a host that drops packets holds anybody up: seconds for an attempt to connect, seconds until a silent connection is
+/// asked for a sign of life and between such questions, milliseconds for what was sent to be received. Without them it is minutes, or
+/// hours. They are no bound on how long a statement may take.
+const BOUNDS: [(&str, &str); 5] = [
+    ("connect_timeout", "5"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "2"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
+];
 
-/// The URL with a bound on the time that connecting may take, unless it has one.
+/// The URL with bounds on the time that a host which is gone may take, as far as it has none.
 pub fn with_connect_timeout(url: &SecretString) -> SecretString {
-    let text = url.expose_secret();
-    if text.contains("connect_timeout=") {
-        return url.clone();
+    let mut bounded = url.expose_secret().to_owned();
+    for (name, value) in BOUNDS {
+        if !bounded.contains(&format!("{name}=")) {
+            bounded.push(if bounded.contains('?') { '&' } else { '?' });
+            bounded.extend([name, "=", value]);
+        }
     }
-    let separator = if text.contains('?') { '&' } else { '?' };
-    SecretString::from(format!("{text}{separator}{CONNECT_TIMEOUT}"))
+    SecretString::from(bounded)
 }
 
 /// Connects. A server that is not there yet is waited for; one that answers and says no is believed. Blocks.

@@ -145,9 +145,11 @@ pub async fn end(
     let meter = context.meter.clone();
     pool::run(&context.pool, move |conn| {
         let rules = meter.rules();
+        let mut whose = None;
         let ended = conn.transaction(|conn| {
             let owner = subscriptions::owner(conn, ProviderName::Manual, &id)?
                 .ok_or(GrantError::NotFound)?;
+            whose = Some(owner.clone());
             let row = customers::lock(conn, &owner)?.ok_or(GrantError::NotFound)?;
             let now = deciding_time(conn, rules.clock.as_ref())?;
             let stored = subscriptions::of_customer(conn, &owner)?
@@ -191,8 +193,9 @@ pub async fn end(
             )?;
             Ok((owner, ended))
         });
-        if let Ok((owner, _)) = &ended {
-            meter.forget(owner);
+        // Even after an error: the answer to the commit may have been lost.
+        if let Some(owner) = whose {
+            meter.forget(&owner);
         }
         ended
     })

@@ -1,6 +1,7 @@
 //! Reconciliation: are the counters the sums of their ledger rows, and where one is not, make it so.
 
 use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use serde_json::json;
 
@@ -89,6 +90,8 @@ fn mend(
             repaired: false,
         }));
     };
+    // A large customer's ledger takes longer to sum up than ordinary statements may take.
+    conn.batch_execute("SET LOCAL statement_timeout = '10min'")?;
     let now = deciding_time(conn, rules.clock.as_ref())?;
     let mut siblings = counters::of_customers(conn, &[customer])?;
     siblings.retain(|counter| counter.metric_name == feature);

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
 
 use super::schema::usage_metrics;
+use super::statement::statement;
 
 /// One counter.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -32,31 +33,37 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Whether what is held must be summed up anew at `now`.
+    /// Whether what is held must be summed up anew at `now`: a hold may have expired since, or, where the clock was set back, come to
+    /// life again.
     pub fn is_hold_stale(&self, now: DateTime<Utc>) -> bool {
-        self.held_until.is_some_and(|until| until <= now)
+        now < self.updated_at || self.held_until.is_some_and(|until| until <= now)
     }
 }
 
 /// What live reservations hold of a counter.
-#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
-#[diesel(check_for_backend(diesel::pg::Pg))]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct Hold {
     /// Whose.
-    #[diesel(sql_type = Text)]
     pub customer_id: String,
     /// Of which feature.
-    #[diesel(sql_type = Text)]
     pub metric_name: String,
     /// First instant of the counter's period.
-    #[diesel(sql_type = Timestamptz)]
     pub period_start: DateTime<Utc>,
     /// Their sum; capped at what 64 bits hold.
-    #[diesel(sql_type = BigInt)]
     pub quantity: i64,
     /// When the first of them expires.
-    #[diesel(sql_type = Timestamptz)]
     pub until: DateTime<Utc>,
+}
+
+statement! {
+    Holds<'a> -> (Text, Text, Timestamptz, BigInt, Timestamptz) {
+        "SELECT customer_id, metric_name, period_start, least(sum(quantity), 9223372036854775807)::bigint, min(expires_at) \
+         FROM reservations WHERE customer_id = ANY("
+        customers: &'a [&'a str] as Array<Text>,
+        ") AND state = 'held' AND expires_at > "
+        now: DateTime<Utc> as Timestamptz,
+        " GROUP BY customer_id, metric_name, period_start"
+    }
 }
 
 /// Sums up what these customers' live reservations hold at `now`.
@@ -65,16 +72,7 @@ pub fn holds(
     customers: &[&str],
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<Hold>> {
-    diesel::sql_query(
-        "SELECT customer_id, metric_name, period_start, min(expires_at) AS until, \
-                least(sum(quantity), 9223372036854775807)::bigint AS quantity \
-         FROM reservations \
-         WHERE customer_id = ANY($1) AND state = 'held' AND expires_at > $2 \
-         GROUP BY customer_id, metric_name, period_start",
-    )
-    .bind::<diesel::sql_types::Array<Text>, _>(customers)
-    .bind::<Timestamptz, _>(now)
-    .load(conn)
+    Holds { customers, now }.load(conn)
 }
 
 /// Every counter that these customers ever had.

@@ -99,6 +99,26 @@ statement! {
     }
 }
 
+statement! {
+    /// The same without those that somebody else has locked.
+    LockFree<'a> -> (Text, Nullable<Timestamptz>, Nullable<Timestamptz>, Nullable<Timestamptz>, Timestamptz, Text) {
+        "SELECT locked.*, clock_timestamp(), pg_current_xact_id()::text \
+         FROM (SELECT customer_id, period_anchor, period_anchored_at, period_settled_at FROM customers \
+               WHERE customer_id = ANY("
+        customers: &'a [&'a str] as Array<Text>,
+        ") ORDER BY customer_id FOR NO KEY UPDATE SKIP LOCKED) locked"
+    }
+}
+
+/// What to do about customers that somebody else has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupied {
+    /// Wait for them, as long as the session does.
+    Wait,
+    /// Leave them out.
+    Skip,
+}
+
 /// What the lock on several customers was had with.
 #[derive(Debug, Default)]
 pub struct Locked {
@@ -111,7 +131,11 @@ pub struct Locked {
 }
 
 /// Locks those of these customers that exist, in the order of their ids, so that two who lock several never wait for each other.
-pub fn lock_all(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Locked> {
+pub fn lock_all(
+    conn: &mut PgConnection,
+    customers: &[&str],
+    occupied: Occupied,
+) -> QueryResult<Locked> {
     type Row = (
         String,
         Option<DateTime<Utc>>,
@@ -120,7 +144,10 @@ pub fn lock_all(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Lock
         DateTime<Utc>,
         String,
     );
-    let rows: Vec<Row> = LockAll { customers }.load(conn)?;
+    let rows: Vec<Row> = match occupied {
+        Occupied::Wait => LockAll { customers }.load(conn)?,
+        Occupied::Skip => LockFree { customers }.load(conn)?,
+    };
     let mut locked = Locked::default();
     for (customer, anchor, since, settled, at, transaction) in rows {
         let anchoring = Anchoring {
@@ -133,6 +160,14 @@ pub fn lock_all(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Lock
         locked.transaction = Some(transaction);
     }
     Ok(locked)
+}
+
+/// Those of these customers that exist.
+pub fn existing(conn: &mut PgConnection, customers: &[&str]) -> QueryResult<Vec<String>> {
+    customers::table
+        .filter(customers::customer_id.eq_any(customers))
+        .select(customers::customer_id)
+        .load(conn)
 }
 
 statement! {

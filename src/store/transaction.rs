@@ -49,6 +49,10 @@ pub fn fate(
     transaction: &str,
     witness: Option<&Witness>,
 ) -> QueryResult<Fate> {
+    // A standby may not have heard of it yet.
+    if is_standby(conn)? {
+        return Ok(Fate::UnderWay);
+    }
     let status = match status(conn, transaction) {
         Err(error) if is_of_the_future(&error) => Some("aborted".to_owned()),
         status => status?,
@@ -62,6 +66,13 @@ pub fn fate(
         Some("in progress") => Fate::UnderWay,
         _ => Fate::Unknown,
     })
+}
+
+fn is_standby(conn: &mut PgConnection) -> QueryResult<bool> {
+    diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>(
+        "pg_is_in_recovery()",
+    ))
+    .get_result(conn)
 }
 
 fn status(conn: &mut PgConnection, transaction: &str) -> QueryResult<Option<String>> {

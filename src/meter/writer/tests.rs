@@ -98,12 +98,17 @@ impl Database {
         })
     }
 
-    fn attempt(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    fn attempt(&self, jobs: &mut [Box<dyn Job>], occupied: Occupied) -> Result<(), Failure> {
         thread::yield_now();
         let mut names = Vec::new();
         for job in jobs {
+            let name = job.customer().as_str();
+            if occupied == Occupied::Skip && name.starts_with("stuck") {
+                job.leave();
+                continue;
+            }
+            names.push(name.to_owned());
             job.judge(None);
-            names.push(job.customer().as_str().to_owned());
         }
         thread::yield_now();
         if names.iter().any(|name| name.starts_with("poison")) {
@@ -170,7 +175,7 @@ fn write(
     let database = Arc::clone(database);
     thread::spawn(move || {
         let writer = Writer {
-            attempt: |jobs: &mut [Box<dyn Job>]| database.attempt(jobs),
+            attempt: |jobs: &mut [Box<dyn Job>], occupied| database.attempt(jobs, occupied),
             pause: |_| thread::yield_now(),
         };
         future::block_on(writer.run(queue, stop, group));
@@ -344,7 +349,7 @@ fn who_has_left_is_not_worked_for_and_who_has_waited_too_long_is_refused() {
         job
     });
     let mut writer = Writer {
-        attempt: |_: &mut [Box<dyn Job>]| panic!("nothing is left to be carried out"),
+        attempt: |_: &mut [Box<dyn Job>], _| panic!("nothing is left to be carried out"),
         pause: |_| {},
     };
     writer.settle(jobs.into());

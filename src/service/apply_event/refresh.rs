@@ -83,12 +83,14 @@ pub(super) async fn refresh(
     let newly_bound = lease.customer.is_none();
     pool::run(&context.pool, move |conn| {
         let rules = meter.rules();
+        let mut whose = None;
         let applied = conn.transaction(|conn| {
             if !subscriptions::holds(conn, provider, &fetched.id, lease.fence)? {
                 return Err(NotApplied::Overtaken);
             }
             let purchase = errand.purchase.as_ref();
             let owner = owner(conn, provider, &lease, &fetched, purchase)?;
+            whose = Some(owner.customer.clone());
             let now = deciding_time(conn, rules.clock.as_ref())?;
             let row = customers::lock_or_create(conn, &owner.customer, now)?;
             let now = deciding_time(conn, rules.clock.as_ref())?;
@@ -135,9 +137,13 @@ pub(super) async fn refresh(
             if let Some(claim) = &errand.event {
                 settle(conn, claim, Status::Processed, now)?;
             }
-            Ok(owner.customer)
+            Ok(())
         });
-        applied.map(|customer| meter.forget(&customer))
+        // Even after an error: the answer to the commit may have been lost.
+        if let Some(customer) = whose {
+            meter.forget(&customer);
+        }
+        applied
     })
     .await?;
     if newly_bound {
