@@ -225,7 +225,7 @@ fn all_faults_are_listed_at_once_and_no_secret_is_shown() {
         ]
     );
     assert!(
-        message.starts_with("the configuration has 20 faults:\n"),
+        message.starts_with("the configuration has 21 faults:\n"),
         "{message}"
     );
     assert!(names.iter().all(|name| message.contains(name)));

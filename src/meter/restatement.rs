@@ -179,11 +179,6 @@ impl Command for Adjust {
         counted(plans, &self.feature).map(|_| ())
     }
 
-    /// What an operator mistypes must not become a customer.
-    fn creates(&self) -> bool {
-        false
-    }
-
     fn judge(&self, account: &mut Account<'_>) -> Result<Settled, MeterError> {
         let key = Some(&self.key);
         if let Some(settled) = account.replay(Operation::Adjust, key, || self.fingerprint())? {

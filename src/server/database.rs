@@ -126,16 +126,18 @@ mod tests {
                 .expose_secret()
                 .to_owned()
         };
+        let alive =
+            "keepalives_idle=5&keepalives_interval=2&keepalives_count=3&tcp_user_timeout=10000";
         assert_eq!(
             bounded("postgres://a,b/x"),
-            "postgres://a,b/x?connect_timeout=5"
+            format!("postgres://a,b/x?connect_timeout=5&{alive}")
         );
         assert_eq!(
             bounded("postgres://a/x?sslmode=require"),
-            "postgres://a/x?sslmode=require&connect_timeout=5"
+            format!("postgres://a/x?sslmode=require&connect_timeout=5&{alive}")
         );
         let own = "postgres://a/x?connect_timeout=60";
-        assert_eq!(bounded(own), own);
+        assert_eq!(bounded(own), format!("{own}&{alive}"));
     }
 
     #[test]

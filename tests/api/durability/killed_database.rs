@@ -75,8 +75,9 @@ async fn a_database_that_was_killed_under_load_has_kept_what_was_acknowledged() 
         tried.lost, 0,
         "an outage of the database is told, it breaks no connection"
     );
+    // Where the database is back soon enough, nobody is told: what it broke off is carried out again.
     assert!(
-        tried.unavailable >= ROUNDS,
+        tried.unavailable >= ROUNDS || program.log().contains("a batch is tried again"),
         "the kills met no request under way"
     );
     let url = database_url(scratch.path());

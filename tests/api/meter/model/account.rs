@@ -236,6 +236,24 @@ impl Account {
 
     /// Carries the order out.
     pub(super) fn apply(&mut self, now: Time, order: &Order) -> Told {
+        // What no feature could be asked for is refused before its key is looked for.
+        let counted = [Feature::Runs, Feature::Models];
+        let (feature, fits) = match *order {
+            Order::Consume(feature, ..) => (feature, true),
+            Order::Reserve(feature, ..) | Order::Adjust(feature, ..) => {
+                (feature, counted.contains(&feature))
+            }
+            Order::Release(feature, ..) | Order::Set(feature, ..) => {
+                (feature, feature == Feature::Models)
+            }
+            Order::Record(..) | Order::Commit(..) | Order::Free(_) => (Feature::Runs, true),
+        };
+        if feature == Feature::Nonsense {
+            return Told::Refused("unknown feature");
+        }
+        if !fits {
+            return Told::Refused("wrong kind");
+        }
         let key = match *order {
             Order::Consume(_, _, key) => key.map(|key| ("consume", key)),
             Order::Release(_, _, key) => key.map(|key| ("release", key)),
