@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use plangate::config::{Config, ConfigFaults, LogFormat};
 use plangate::http::openapi;
-use plangate::server::{StartError, connect, with_connect_timeout};
+use plangate::server::{StartError, connect, with_time_bounds};
 use plangate::service::api_keys::CreateKeyError;
 use plangate::store::counters;
 use plangate::store::embedded::{Cluster, DATABASE, EmbeddedError, Options, running_url};
@@ -91,7 +91,7 @@ impl Database {
     /// Without starting anything.
     fn reachable(config: &Config) -> Result<Option<SecretString>, Failure> {
         if let Some(url) = &config.database.url {
-            return Ok(Some(with_connect_timeout(url)));
+            return Ok(Some(with_time_bounds(url)));
         }
         match running_url(&config.data_dir, DATABASE) {
             Ok(url) => Ok(Some(url)),

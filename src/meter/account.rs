@@ -129,7 +129,12 @@ impl<'a> Account<'a> {
 
     /// A reservation that the commands are about.
     pub(super) fn recollect(&mut self, stored: Stored) {
-        if self.reservation(stored.reservation.id).is_none() {
+        let id = stored.reservation.id;
+        if !self
+            .reservations
+            .iter()
+            .any(|known| known.reservation.id == id)
+        {
             self.reservations.push(stored);
         }
     }
@@ -346,11 +351,11 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// The index of a reservation.
-    pub(super) fn reservation(&self, id: ReservationId) -> Option<usize> {
-        self.reservations
-            .iter()
-            .position(|stored| stored.reservation.id == id)
+    /// A reservation as it now is, with its index.
+    pub(super) fn reservation(&self, id: ReservationId) -> Option<(usize, Stored)> {
+        let mut numbered = self.reservations.iter().enumerate();
+        let (index, stored) = numbered.find(|(_, stored)| stored.reservation.id == id)?;
+        Some((index, stored.clone()))
     }
 
     /// The reservation that was made under a key.

@@ -70,16 +70,16 @@ impl Command for Consume {
             .snapshot
             .case(&self.feature, kind, account.enforcement);
         let reason = case.judge(ask, before);
-        let counted = matches!(kind, FeatureKind::Metered | FeatureKind::Allocated);
-        if !case.admits(reason, ask, before) || !counted {
-            let decision = case.decision(ask, reason, before, before, Vec::new());
-            account.deny(&self.feature, reason);
+        let is_counted = matches!(kind, FeatureKind::Metered | FeatureKind::Allocated);
+        let told_only = (!case.admits(reason, ask, before) || !is_counted)
+            .then(|| case.decision(ask, reason, before, before, Vec::new()));
+        account.deny(&self.feature, reason);
+        if let Some(decision) = told_only {
             return Ok(Settled {
                 decision,
                 replayed: false,
             });
         }
-        account.deny(&self.feature, reason);
         let effect = Effect {
             operation: Operation::Consume,
             quantity: self.quantity,

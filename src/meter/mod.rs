@@ -11,6 +11,7 @@ mod command;
 mod denied;
 mod job;
 mod outcome;
+mod question;
 mod recent;
 mod recording;
 mod restatement;
@@ -27,8 +28,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::catalogue::FeatureKind;
-use crate::domain::decision::{Ask, Decision};
+use crate::domain::decision::Decision;
 use crate::domain::ids::CustomerId;
 use crate::domain::policy::{Enforcement, UnknownCustomers};
 use crate::domain::reservation::{Reservation, ReservationId, ReservationState};
@@ -43,6 +43,7 @@ use batch::{Broken, Desk};
 use command::{Command, RecordAll};
 use denied::{Denial, NotedDenials};
 use job::{Job, Pending};
+use question::answer;
 use recent::{Recent, Slot};
 use session::Session;
 use writer::Writer;
@@ -52,6 +53,7 @@ pub use command::{
     Adjust, CommitReservation, Committed, Consume, Freed, MeterError, Record, Recorded, Release,
     ReleaseReservation, Reserve, Reserved, SetAllocated, Settled,
 };
+pub use question::{Consistency, Question, decide, survey};
 pub use recent::Answer;
 pub use snapshot::Snapshot;
 
@@ -132,26 +134,6 @@ impl Drop for Writers {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-/// How fresh the numbers of a check must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Consistency {
-    /// As old as [`Options::check_max_age`] allows; `as_of` says how old.
-    Default,
-    /// Read from the database for this request.
-    Strong,
-}
-
-/// A question that changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// Feature key.
-    pub feature: String,
-    /// Units; at least 1.
-    pub quantity: i64,
-    /// Value of a static feature.
-    pub value: Option<i64>,
 }
 
 impl Meter {
@@ -308,19 +290,25 @@ impl Meter {
     pub async fn record(&self, events: Vec<Record>) -> Result<Vec<Recorded>, MeterError> {
         let mut numbered: Vec<(usize, Record)> = events.into_iter().enumerate().collect();
         numbered.sort_by(|(_, a), (_, b)| a.customer.cmp(&b.customer));
-        let commands = numbered
-            .chunk_by(|(_, a), (_, b)| a.customer == b.customer)
-            .filter_map(|group| {
-                let (_, first) = group.first()?;
-                let customer = first.customer.clone();
-                let events = group.iter().map(|(_, event)| event.clone()).collect();
-                Some(self.submit(RecordAll { customer, events }))
-            });
-        let answers = futures_util::future::join_all(commands).await;
+        let mut places = Vec::with_capacity(numbered.len());
+        let mut commands: Vec<RecordAll> = Vec::new();
+        for (place, event) in numbered {
+            places.push(place);
+            match commands.last_mut() {
+                Some(of_customer) if of_customer.customer == event.customer => {
+                    of_customer.events.push(event);
+                }
+                _ => commands.push(RecordAll {
+                    customer: event.customer.clone(),
+                    events: vec![event],
+                }),
+            }
+        }
+        let submitted = commands.into_iter().map(|command| self.submit(command));
+        let answers = futures_util::future::join_all(submitted).await;
         let recorded = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut results: Vec<(usize, Recorded)> = numbered
-            .iter()
-            .map(|(index, _)| *index)
+        let mut results: Vec<(usize, Recorded)> = places
+            .into_iter()
             .zip(recorded.into_iter().flatten())
             .collect();
         results.sort_by_key(|(index, _)| *index);
@@ -484,53 +472,4 @@ fn consistent_snapshot(
             let now = deciding_time(conn, rules.clock.as_ref())?;
             Snapshot::peek(conn, &rules.book, customer, now)
         })
-}
-
-fn answer(snapshot: &Snapshot, rules: &Rules, question: &Question) -> Result<Decision, MeterError> {
-    let kind = snapshot.kind(&question.feature)?;
-    admission::check_value(kind, question.value)?;
-    Ok(decide(
-        snapshot,
-        rules.enforcement,
-        &question.feature,
-        kind,
-        Ask {
-            quantity: question.quantity,
-            value: question.value,
-        },
-    ))
-}
-
-/// The decision on a snapshot, without an effect.
-pub fn decide(
-    snapshot: &Snapshot,
-    enforcement: Enforcement,
-    feature: &str,
-    kind: FeatureKind,
-    ask: Ask,
-) -> Decision {
-    let case = snapshot.case(feature, kind, enforcement);
-    let balance = snapshot.balance(feature, kind);
-    case.decision(ask, case.judge(ask, balance), balance, balance, Vec::new())
-}
-
-/// A decision for each feature of the catalogue: for a quantity of 1, a static feature for its limit.
-pub fn survey(snapshot: &Snapshot, enforcement: Enforcement) -> Vec<Decision> {
-    snapshot
-        .plans
-        .features()
-        .into_iter()
-        .map(|feature| {
-            let kind = feature.grant.kind();
-            let limit = snapshot.case(&feature.key, kind, enforcement).terms().limit;
-            let value = (kind == FeatureKind::Static).then(|| limit.unwrap_or(0));
-            decide(
-                snapshot,
-                enforcement,
-                &feature.key,
-                kind,
-                Ask { quantity: 1, value },
-            )
-        })
-        .collect()
 }

@@ -37,13 +37,8 @@ impl Command for CommitReservation {
     }
 
     fn judge(&self, account: &mut Account<'_>) -> Result<Committed, MeterError> {
-        let index = account
+        let (index, stored) = account
             .reservation(self.id)
-            .ok_or(MeterError::UnknownReservation)?;
-        let stored = account
-            .reservations
-            .get(index)
-            .cloned()
             .ok_or(MeterError::UnknownReservation)?;
         let reservation = &stored.reservation;
         let quantity = self.quantity.unwrap_or(reservation.quantity);
@@ -235,13 +230,8 @@ impl Command for ReleaseReservation {
     }
 
     fn judge(&self, account: &mut Account<'_>) -> Result<Freed, MeterError> {
-        let index = account
+        let (index, stored) = account
             .reservation(self.id)
-            .ok_or(MeterError::UnknownReservation)?;
-        let stored = account
-            .reservations
-            .get(index)
-            .cloned()
             .ok_or(MeterError::UnknownReservation)?;
         match stored.reservation.state {
             ReservationState::Released => {

@@ -26,7 +26,7 @@ const BOUNDS: [(&str, &str); 5] = [
 ];
 
 /// The URL with bounds on the time that a host which is gone may take, as far as it has none.
-pub fn with_connect_timeout(url: &SecretString) -> SecretString {
+pub fn with_time_bounds(url: &SecretString) -> SecretString {
     let mut bounded = url.expose_secret().to_owned();
     for (name, value) in BOUNDS {
         if !bounded.contains(&format!("{name}=")) {
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn connecting_is_bounded_unless_the_url_says_how() {
         let bounded = |url: &str| {
-            with_connect_timeout(&SecretString::from(url))
+            with_time_bounds(&SecretString::from(url))
                 .expose_secret()
                 .to_owned()
         };

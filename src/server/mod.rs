@@ -34,7 +34,7 @@ use crate::store::plan_book::PlanBook;
 use crate::store::pool;
 use crate::telemetry::metrics::Metrics;
 
-pub use database::{connect, with_connect_timeout};
+pub use database::{connect, with_time_bounds};
 pub use listening::{Listening, ServeOptions};
 
 /// Name of the file that keeps the generated admin key.
@@ -155,7 +155,7 @@ impl Application {
         clock: Arc<dyn Clock>,
         metering: meter::Options,
     ) -> Result<Self, StartError> {
-        let url = with_connect_timeout(database_url);
+        let url = with_time_bounds(database_url);
         let storefronts = storefronts(config.stripe.as_ref())?;
         let plans = {
             let (config, url, clock) = (config.clone(), url.clone(), Arc::clone(&clock));
