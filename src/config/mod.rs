@@ -20,7 +20,9 @@ pub use stripe::{PriceIds, StripeConfig};
 pub use web::ReturnUrls;
 
 use crate::domain::catalogue::Catalogue;
-use crate::domain::policy::{Enforcement, UnknownCustomers};
+use crate::domain::policy::{
+    BillingPolicy, Enforcement, OnDuplicate, OnFullRefund, UnknownCustomers,
+};
 use source::Source;
 
 /// Shorter keys could be guessed.
@@ -55,6 +57,8 @@ pub struct Config {
     pub enforcement: Enforcement,
     /// What becomes of a customer never seen before.
     pub unknown_customers: UnknownCustomers,
+    /// What follows refunds and second subscriptions.
+    pub billing_policy: BillingPolicy,
     /// How old the numbers of a check may be; zero: read anew for each.
     pub check_max_age: Duration,
     /// How log lines look.
@@ -147,6 +151,14 @@ fn read(source: &mut Source<'_>) -> Option<Config> {
         ("create", UnknownCustomers::Create),
         ("reject", UnknownCustomers::Reject),
     ];
+    let on_full_refund = [
+        ("cancel", OnFullRefund::Cancel),
+        ("ignore", OnFullRefund::Ignore),
+    ];
+    let on_duplicate = [
+        ("refund", OnDuplicate::Refund),
+        ("alert", OnDuplicate::Alert),
+    ];
     let (log_format, drain) = match environment {
         Environment::Development => (LogFormat::Pretty, 0),
         Environment::Production => (LogFormat::Json, 5),
@@ -170,6 +182,14 @@ fn read(source: &mut Source<'_>) -> Option<Config> {
         unknown_customers: source
             .choice("PLANGATE_UNKNOWN_CUSTOMERS", &unknown_customers)
             .unwrap_or(UnknownCustomers::Create),
+        billing_policy: BillingPolicy {
+            on_full_refund: source
+                .choice("PLANGATE_ON_FULL_REFUND", &on_full_refund)
+                .unwrap_or(OnFullRefund::Cancel),
+            on_duplicate: source
+                .choice("PLANGATE_ON_DUPLICATE_SUBSCRIPTION", &on_duplicate)
+                .unwrap_or(OnDuplicate::Refund),
+        },
         check_max_age: Duration::from_millis(u64::from(
             source
                 .number("PLANGATE_CHECK_MAX_AGE_MS", 0..=60_000)

@@ -9,6 +9,8 @@ use super::source::Source;
 use super::{Environment, web};
 use crate::domain::catalogue::Catalogue;
 
+/// Stripe's limit.
+const LONGEST_METER_EVENT_NAME: usize = 100;
 const DEFAULT_API_BASE: &str = "https://api.stripe.com";
 
 /// What is needed to take money through Stripe.
@@ -24,6 +26,8 @@ pub struct StripeConfig {
     pub api_base: Url,
     /// By tier.
     pub prices: BTreeMap<String, PriceIds>,
+    /// The event name of the Billing Meter that counts usage above the limits.
+    pub meter_event_name: Option<String>,
 }
 
 /// The ids of one tier's prices at the provider.
@@ -72,6 +76,7 @@ pub(super) fn read(
             source.warn(format!("STRIPE_WEBHOOK_SECRET is not set: {missing}"));
         }
     }
+    let meter_event_name = meter_event_name(source, environment, catalogue);
     let secret_key = secret_key?;
     Some(StripeConfig {
         secret_key: secret_key.into(),
@@ -79,7 +84,37 @@ pub(super) fn read(
         webhook_secrets,
         api_base: api_base?,
         prices,
+        meter_event_name,
     })
+}
+
+/// Without a meter, usage above the limits of a tier with overage would be given away.
+fn meter_event_name(
+    source: &mut Source<'_>,
+    environment: Environment,
+    catalogue: Option<&Catalogue>,
+) -> Option<String> {
+    let name = "STRIPE_METER_EVENT_NAME";
+    let given = source.text(name);
+    if given.as_ref().is_some_and(|event| {
+        event.chars().count() > LONGEST_METER_EVENT_NAME || event.chars().any(char::is_control)
+    }) {
+        source.fault(
+            name,
+            "is no event name of a meter; copy it from the meter's page in Stripe's dashboard",
+        );
+    }
+    let needed =
+        catalogue.is_some_and(|catalogue| catalogue.tiers.iter().any(|plan| plan.has_overage()));
+    if needed && given.is_none() {
+        let missing = "without it usage above the limits is not billed; set it to the event name of the Billing Meter";
+        if environment == Environment::Production {
+            source.fault(name, format!("is missing: {missing}"));
+        } else {
+            source.warn(format!("{name} is not set: {missing}"));
+        }
+    }
+    given
 }
 
 /// Settings that mean nothing without the key; a webhook's secret among them says that the key was forgotten.

@@ -129,6 +129,7 @@ pub(super) fn subscription(status: SubscriptionStatus, tier: &str) -> Subscripti
         access_ends_at: None,
         ended_at: None,
         trial_end: None,
+        planned: None,
         grace: None,
         lapsed: false,
         started_at: day(0),
@@ -147,6 +148,7 @@ pub(super) fn report(status: SubscriptionStatus, tier: &str) -> Report {
         cancel_at: None,
         ended_at: None,
         trial_end: None,
+        planned: None,
         end_with_grace: true,
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::subscription::SubscriptionStatus;
+use super::subscription::{PlanRef, SubscriptionStatus};
 
 /// Who keeps a subscription.
 #[derive(
@@ -101,6 +101,23 @@ pub enum Hint {
         /// The provider's id of the session.
         session_id: String,
     },
+    /// An invoice of the subscription is being drawn up: usage of the period that ends must be told now. Fetch it, too.
+    InvoiceDrawn {
+        /// The provider's id of the subscription.
+        provider_subscription_id: String,
+    },
+    /// Money of a payment went back, is claimed back, or did not go back after all: look at the payment.
+    Charge {
+        /// The provider's id of the payment.
+        provider_charge_id: String,
+    },
+    /// The provider's customer is gone, and whatever was billed to them has ended.
+    CustomerDeleted {
+        /// The provider's id of the customer.
+        provider_customer_id: String,
+    },
+    /// Usage that was told could not be used: the event, fetched by its id, says what and why.
+    UsageRefused,
     /// Nothing here is of use: stored, answered with success, not applied.
     Ignored,
 }
@@ -111,14 +128,21 @@ impl Hint {
         match self {
             Self::Subscription {
                 provider_subscription_id,
+            }
+            | Self::InvoiceDrawn {
+                provider_subscription_id,
             } => Some(provider_subscription_id),
+            Self::Charge { provider_charge_id } => Some(provider_charge_id),
+            Self::CustomerDeleted {
+                provider_customer_id,
+            } => Some(provider_customer_id),
             Self::CheckoutCompleted {
                 session_id,
                 provider_subscription_id,
                 ..
             } => Some(provider_subscription_id.as_deref().unwrap_or(session_id)),
             Self::CheckoutClosed { session_id } => Some(session_id),
-            Self::Ignored => None,
+            Self::UsageRefused | Self::Ignored => None,
         }
     }
 }
@@ -132,8 +156,8 @@ pub struct ProviderSubscription {
     pub provider_customer_id: Option<String>,
     /// Our own customer id, which checkout left in the subscription's metadata.
     pub customer_id: Option<String>,
-    /// The catalogue version that was sold, which checkout left in the subscription's metadata.
-    pub plan_version: Option<i32>,
+    /// The plan that was sold, which checkout left in the subscription's metadata.
+    pub sold_as: Option<PlanRef>,
     /// Its state; collection that is paused counts as paused.
     pub status: ProviderStatus,
     /// The prices of all items. A plan with overage has two: find the base one by id, never by position.
@@ -148,16 +172,27 @@ pub struct ProviderSubscription {
     pub cancel_at_period_end: bool,
     /// When it will end by a cancellation set for an instant.
     pub cancel_at: Option<DateTime<Utc>>,
-    /// When it was asked to end.
-    pub canceled_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub ended_at: Option<DateTime<Utc>>,
     /// When its trial ends or ended.
     pub trial_end: Option<DateTime<Utc>>,
     /// When it began.
     pub started_at: Option<DateTime<Utc>>,
-    /// ISO 4217 code in lower case.
-    pub currency: Option<String>,
+    /// A change of plan that is planned.
+    pub planned: Option<PlannedPrices>,
+    /// A change of plan waits for its payment.
+    pub change_unpaid: bool,
+}
+
+/// The prices that a subscription is going to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedPrices {
+    /// Of all items.
+    pub price_ids: Vec<String>,
+    /// The plan that was sold, as noted with the plan.
+    pub sold_as: Option<PlanRef>,
+    /// From when on.
+    pub at: DateTime<Utc>,
 }
 
 /// A subscription's state as its provider words it.

@@ -97,6 +97,15 @@ pub struct Grace {
     pub ends_at: DateTime<Utc>,
 }
 
+/// A change of plan that is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedChange {
+    /// The plan to come.
+    pub plan: PlanRef,
+    /// From when on.
+    pub at: DateTime<Utc>,
+}
+
 /// A subscription as stored: what its provider (or an operator) last said, and the grace that follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -128,6 +137,8 @@ pub struct Subscription {
     pub ended_at: Option<DateTime<Utc>>,
     /// End of the trial.
     pub trial_end: Option<DateTime<Utc>>,
+    /// The change of plan that is planned.
+    pub planned: Option<PlannedChange>,
     /// The grace started by a failed payment, an end or a downgrade.
     pub grace: Option<Grace>,
     /// A lapse has begun and has had, or has forfeited, its one grace.
@@ -250,6 +261,8 @@ pub struct Report {
     pub ended_at: Option<DateTime<Utc>>,
     /// Trial's end.
     pub trial_end: Option<DateTime<Utc>>,
+    /// A change of plan that is planned.
+    pub planned: Option<PlannedChange>,
     /// Whether an end reported here is one after which a grace is due (not after a refund, a lost dispute or an operator's end).
     pub end_with_grace: bool,
 }
@@ -351,6 +364,7 @@ impl Subscription {
             access_ends_at,
             ended_at: report.ended_at,
             trial_end: report.trial_end,
+            planned: report.planned,
             grace,
             lapsed,
             ..self.clone()

@@ -27,7 +27,7 @@ pub(super) async fn work(context: Context, token: CancellationToken) {
                 back_off.reset();
                 tokio::select! {
                     () = token.cancelled() => {}
-                    () = context.inbox_bell.notified() => {}
+                    () = context.bells.inbox.notified() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
             }
@@ -70,7 +70,7 @@ pub(super) async fn wake(context: Context, token: CancellationToken) {
             Ok(events) => {
                 if events > 0 {
                     tracing::info!(events, "parked events are tried again after the start");
-                    context.inbox_bell.notify_one();
+                    context.bells.inbox.notify_one();
                 }
                 return;
             }

@@ -1,12 +1,22 @@
 //! Payment providers: one module each behind [`Provider`]. The core sees only `domain::provider_event` and the types here.
 
+mod errors;
+mod history;
+mod orders;
 pub mod stripe;
 pub mod transport;
-
-use std::time::Duration;
+mod usage;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+
+pub use errors::{ProviderError, SignatureFault, WebhookError};
+pub use history::{DisputeState, Page, PastEvent, ProviderCharge};
+pub use orders::{
+    ChangeWhen, CheckoutRequest, CheckoutSession, CheckoutStatus, FinalInvoice, NewCustomer,
+    PlanChange, PortalRequest, ProviderPrice,
+};
+pub use usage::{RefusedUsage, Reported, Retracted, UsageReport};
 
 use crate::domain::provider_event::{IncomingEvent, ProviderName, ProviderSubscription};
 
@@ -60,160 +70,77 @@ pub trait Provider: Send + Sync {
     /// Closes an open checkout. A session that was no longer open is returned as it is: the status tells whether the
     /// customer was quicker.
     async fn expire_checkout(&self, id: &str) -> Result<CheckoutSession, ProviderError>;
-}
 
-/// A customer to be made at the provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewCustomer {
-    /// Our own id, left in the provider's metadata.
-    pub customer_id: String,
-    /// Where receipts go.
-    pub email: Option<String>,
-    /// Name on receipts.
-    pub name: Option<String>,
-    /// Stays the same for every try to make this customer.
-    pub idempotency_key: String,
-}
+    /// The address of the pages on which the customer looks after cards and invoices.
+    async fn open_portal(&self, request: &PortalRequest) -> Result<String, ProviderError>;
 
-/// A price at the provider, to be compared with the catalogue before anybody is sent to pay it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProviderPrice {
-    /// The provider's id.
-    pub id: String,
-    /// In the currency's smallest unit; absent for tiered prices and for fractions of that unit.
-    pub unit_amount: Option<i64>,
-    /// The same with up to twelve decimals, in the currency's smallest unit.
-    pub unit_amount_decimal: Option<String>,
-    /// ISO 4217 code in lower case.
-    pub currency: String,
-    /// `day`, `week`, `month` or `year`; absent for a one-time price.
-    pub interval: Option<String>,
-    /// How many intervals a period has.
-    pub interval_count: Option<u32>,
-    /// Whether the quantity comes from reported usage.
-    pub metered: bool,
-    /// Whether it can still be sold.
-    pub active: bool,
-    /// The provider's id of the product.
-    pub product: Option<String>,
-}
+    /// Puts a subscription on another plan. Repeating it changes nothing more. A change that was planned before is dropped.
+    async fn change_plan(&self, change: &PlanChange) -> Result<(), ProviderError>;
 
-/// A checkout to be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckoutRequest {
-    /// Who pays, by the provider's id.
-    pub provider_customer_id: String,
-    /// The flat price of the plan.
-    pub base_price_id: String,
-    /// The metered price of usage above the plan's limit, where it has one.
-    pub overage_price_id: Option<String>,
-    /// Our own customer id, carried through to the subscription.
-    pub customer_id: String,
-    /// The plan sold.
-    pub plan_tier: String,
-    /// The catalogue version sold.
-    pub plan_version: i32,
-    /// Where the browser goes after the payment.
-    pub success_url: String,
-    /// Where the browser goes when the customer turns back.
-    pub cancel_url: String,
-    /// Stays the same for every try of this checkout, and belongs to these parameters alone.
-    pub idempotency_key: String,
-}
+    /// Drops a change of plan that was planned for the period's end, if there is one.
+    async fn drop_planned_change(&self, subscription_id: &str) -> Result<(), ProviderError>;
 
-/// A checkout session at the provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckoutSession {
-    /// The provider's id.
-    pub id: String,
-    /// Where the customer pays; only while it is open.
-    pub url: Option<String>,
-    /// Whether it can still be paid.
-    pub status: CheckoutStatus,
-    /// When it stops being payable.
-    pub expires_at: Option<DateTime<Utc>>,
-    /// The subscription it made, once complete.
-    pub provider_subscription_id: Option<String>,
-}
+    /// Lets the subscription end with its period. A change of plan that was planned is dropped.
+    async fn cancel_at_period_end(&self, subscription_id: &str) -> Result<(), ProviderError>;
 
-/// Where a checkout session stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckoutStatus {
-    /// Can be paid.
-    Open,
-    /// The customer went through; a slow payment may still be on its way.
-    Complete,
-    /// Can no longer be paid.
-    Expired,
-}
+    /// Ends the subscription at once. One that has ended stays as it is.
+    async fn cancel_now(
+        &self,
+        subscription_id: &str,
+        settle: FinalInvoice,
+    ) -> Result<(), ProviderError>;
 
-/// Why a webhook delivery is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WebhookError {
-    /// Nothing proves that the provider sent it: nothing may be stored, and operators want to know.
-    #[error("webhook signature refused: {0}")]
-    BadSignature(SignatureFault),
-    /// The provider signed it, but it is not an event.
-    #[error("signed webhook body is no event: {reason}")]
-    NotAnEvent {
-        /// What is missing or wrong.
-        reason: String,
-    },
-}
+    /// Takes a cancellation at the period's end back, and a pause off.
+    async fn resume(&self, subscription_id: &str) -> Result<(), ProviderError>;
 
-/// What is wrong with a signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SignatureFault {
-    /// There is no signature header.
-    #[error("header missing")]
-    Missing,
-    /// The header does not have the provider's form.
-    #[error("header malformed")]
-    Malformed,
-    /// No configured secret makes this signature for this body.
-    #[error("no configured secret matches")]
-    NoMatch,
-    /// Rightly signed, but at another time: a replay, or a clock that is wrong.
-    #[error("timestamp outside the tolerance")]
-    OutsideTolerance,
-}
+    /// Gives back all of what the subscription's latest payment was, once for each key. `false`: nothing was paid that could be given back.
+    async fn refund_latest_payment(
+        &self,
+        subscription_id: &str,
+        idempotency_key: &str,
+    ) -> Result<bool, ProviderError>;
 
-/// Why the provider did not do what it was asked. Never holds a credential.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProviderError {
-    /// The provider has no such object.
-    #[error("the provider knows no such object")]
-    NotFound,
-    /// The provider understood and said no: the same request will be refused again.
-    #[error("the provider refused the request ({status}{}): {message}", .code.as_deref().map(|c| format!(", {c}")).unwrap_or_default())]
-    Rejected {
-        /// HTTP status of the answer.
-        status: u16,
-        /// The provider's word for the reason.
-        code: Option<String>,
-        /// The provider's explanation, for operators.
-        message: String,
-    },
-    /// The provider could not be reached or was overloaded, also after repeating. Whether a creation took effect is
-    /// not known: repeat it with the same idempotency key.
-    #[error("the provider is unavailable: {reason}")]
-    Unavailable {
-        /// What happened last.
-        reason: String,
-        /// How long the provider asked to be left alone.
-        retry_after: Option<Duration>,
-    },
-    /// The provider answered with something this version cannot read.
-    #[error("the provider's answer cannot be read: {reason}")]
-    Unreadable {
-        /// Where reading stopped.
-        reason: String,
-    },
-}
+    /// The payment as it is now.
+    async fn charge(&self, id: &str) -> Result<ProviderCharge, ProviderError>;
 
-impl ProviderError {
-    /// Whether the same request may succeed later.
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
-    }
+    /// Whether usage above a plan's limit can be told to the provider.
+    fn takes_usage(&self) -> bool;
+
+    /// Tells usage.
+    async fn report_usage(&self, report: &UsageReport) -> Result<Reported, ProviderError>;
+
+    /// Takes a report back that was told lately.
+    async fn retract_usage(&self, identifier: &str) -> Result<Retracted, ProviderError>;
+
+    /// The units that the provider has counted from the minute of `from` (inclusive) to that of `until` (exclusive, rounded up). What
+    /// was told in the last minutes may still be missing.
+    async fn usage_counted(
+        &self,
+        provider_customer_id: &str,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<i64, ProviderError>;
+
+    /// What the event of that id says of reports that could not be used.
+    async fn refused_usage(&self, event_id: &str) -> Result<Vec<RefusedUsage>, ProviderError>;
+
+    /// Events since that instant, newest first; `page` is what the page before named. The provider forgets old ones (Stripe: after 30 days).
+    async fn events(
+        &self,
+        since: DateTime<Utc>,
+        page: Option<&str>,
+    ) -> Result<Page<PastEvent>, ProviderError>;
+
+    /// The first instant of which the provider still knows all events.
+    fn events_known_since(&self, now: DateTime<Utc>) -> DateTime<Utc>;
+
+    /// Subscriptions, ended ones included, newest first; `page` is what the page before named.
+    async fn subscriptions(
+        &self,
+        page: Option<&str>,
+    ) -> Result<Page<ProviderSubscription>, ProviderError>;
+
+    /// An event as the provider would send it, of its own making, that asks to look at this subscription: for what happened longer ago
+    /// than the provider's events reach. `event_id` is chosen by the caller.
+    fn event_about(&self, subscription_id: &str, event_id: &str) -> PastEvent;
 }

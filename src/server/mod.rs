@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use diesel::PgConnection;
 use secrecy::SecretString;
-use tokio::sync::Notify;
 
 use crate::config::{Config, Environment, StripeConfig};
 use crate::domain::api_key::KeyMode;
@@ -194,7 +193,8 @@ impl Application {
                     cancel_url: config.return_urls.cancel_url.clone(),
                 }),
                 verified_prices: VerifiedPrices::default(),
-                inbox_bell: Arc::new(Notify::new()),
+                billing_policy: config.billing_policy,
+                bells: Arc::default(),
             },
             keys,
             tokens,
@@ -246,6 +246,7 @@ fn storefronts(stripe: Option<&StripeConfig>) -> Result<Vec<Storefront>, StartEr
         publishable_key: config.publishable_key.clone(),
         webhook_secrets: config.webhook_secrets.clone(),
         api_base: config.api_base.clone(),
+        meter_event_name: config.meter_event_name.clone(),
     };
     let transport = Transport::new(Timeouts::default(), RetryPolicy::default())?;
     Ok(vec![Storefront {

@@ -80,6 +80,7 @@ impl From<ProviderError> for NotApplied {
             ProviderError::Rejected { .. } | ProviderError::Unreadable { .. } => {
                 Self::Later(reason)
             }
+            ProviderError::Unsupported { .. } => Self::Never(reason),
         }
     }
 }
@@ -227,6 +228,9 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
         }
         Hint::Subscription {
             provider_subscription_id: id,
+        }
+        | Hint::InvoiceDrawn {
+            provider_subscription_id: id,
         } => refresh(context, storefront, &id, Errand::event(claim, None)).await,
         Hint::CheckoutCompleted {
             session_id,
@@ -244,6 +248,9 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
                 Errand::event(claim, Some(purchase)),
             )
             .await
+        }
+        Hint::Charge { .. } | Hint::CustomerDeleted { .. } | Hint::UsageRefused => {
+            Err(NotApplied::Later("not understood yet".to_owned()))
         }
         // A checkout that sold no subscription is none of ours.
         Hint::Ignored | Hint::CheckoutCompleted { .. } => ignore(context, claim).await,

@@ -227,6 +227,8 @@ impl<'a> Sale<'a> {
             plan_version: attempt.plan_version,
             success_url: attempt.success_url.clone(),
             cancel_url: attempt.cancel_url.clone(),
+            trial_days: None,
+            promotion_codes: false,
             idempotency_key: attempt.attempt_id.to_string(),
         };
         let made = self.provider().create_checkout(&request).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::domain::policy::BillingPolicy;
 use crate::domain::provider_event::ProviderName;
 use crate::meter::Meter;
 use crate::providers::Provider;
@@ -33,6 +34,17 @@ pub struct SoldUnder {
     pub overage: Option<String>,
 }
 
+/// Each wakes one job; what was rung for stands in the database, so a ring that is lost only costs time.
+#[derive(Debug, Default)]
+pub struct Bells {
+    /// An event was put into the inbox.
+    pub inbox: Notify,
+    /// Usage must be told to a provider at once.
+    pub usage: Notify,
+    /// A subscription is to be ended at its provider.
+    pub endings: Notify,
+}
+
 /// Database, time, plans and providers; made once at the start, cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -46,8 +58,10 @@ pub struct Context {
     pub verified_prices: VerifiedPrices,
     /// Where customers may be sent back to.
     pub return_urls: Arc<ReturnUrls>,
-    /// Rung when an event was put into the inbox.
-    pub inbox_bell: Arc<Notify>,
+    /// What follows refunds and second subscriptions.
+    pub billing_policy: BillingPolicy,
+    /// Rung where a job has something to do at once.
+    pub bells: Arc<Bells>,
 }
 
 impl Context {

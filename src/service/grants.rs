@@ -115,6 +115,7 @@ pub async fn grant(
                 cancel_at: grant.until,
                 ended_at: None,
                 trial_end: None,
+                planned: None,
                 end_with_grace: false,
             };
             let base = Subscription {
@@ -170,6 +171,7 @@ pub async fn end(
                 cancel_at: None,
                 ended_at: Some(now),
                 trial_end: None,
+                planned: None,
                 end_with_grace: false,
             };
             let plans = rules.book.refresh(conn)?;

@@ -99,7 +99,7 @@ pub async fn ingest(
         (true, _) => Fate::Queued,
     };
     if fate == Fate::Queued {
-        context.inbox_bell.notify_one();
+        context.bells.inbox.notify_one();
     }
     Ok(Receipt { event_id, fate })
 }

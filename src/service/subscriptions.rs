@@ -33,6 +33,7 @@ pub fn first_seen(
         access_ends_at: None,
         ended_at: None,
         trial_end: None,
+        planned: None,
         grace: None,
         lapsed: false,
         started_at,

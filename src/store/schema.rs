@@ -25,6 +25,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    charges (customer_id, provider, charge_id) {
+        customer_id -> Text,
+        provider -> Text,
+        charge_id -> Text,
+        provider_subscription_id -> Nullable<Text>,
+        amount -> BigInt,
+        amount_refunded -> BigInt,
+        currency -> Text,
+        dispute -> Nullable<Text>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     checkout_sessions (customer_id, attempt_id) {
         customer_id -> Text,
         attempt_id -> Uuid,
@@ -36,6 +51,7 @@ diesel::table! {
         checkout_url -> Nullable<Text>,
         success_url -> Text,
         cancel_url -> Text,
+        trial_days -> Nullable<Integer>,
         expires_at -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
@@ -154,6 +170,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    subscription_endings (customer_id, subscription_id) {
+        customer_id -> Text,
+        subscription_id -> Uuid,
+        provider -> Text,
+        provider_subscription_id -> Text,
+        reason -> Text,
+        refund -> Bool,
+        state -> Text,
+        attempts -> Integer,
+        error -> Nullable<Text>,
+        next_attempt_at -> Timestamptz,
+        claimed_until -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        done_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     subscription_leases (provider, provider_subscription_id) {
         provider -> Text,
         provider_subscription_id -> Text,
@@ -199,6 +233,9 @@ diesel::table! {
         access_ends_at -> Nullable<Timestamptz>,
         ended_at -> Nullable<Timestamptz>,
         trial_end -> Nullable<Timestamptz>,
+        planned_tier -> Nullable<Text>,
+        planned_version -> Nullable<Integer>,
+        planned_at -> Nullable<Timestamptz>,
         grace_tier -> Nullable<Text>,
         grace_version -> Nullable<Integer>,
         grace_ends_at -> Nullable<Timestamptz>,
@@ -224,6 +261,29 @@ diesel::table! {
         outcome -> Nullable<Jsonb>,
         occurred_at -> Timestamptz,
         recorded_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    usage_reports (customer_id, report_id) {
+        customer_id -> Text,
+        report_id -> Uuid,
+        provider -> Text,
+        metric_name -> Text,
+        period_start -> Timestamptz,
+        period_end -> Nullable<Timestamptz>,
+        state -> Text,
+        quantity -> BigInt,
+        used_at -> Timestamptz,
+        told_at -> Nullable<Timestamptz>,
+        first_tried_at -> Nullable<Timestamptz>,
+        sent_at -> Nullable<Timestamptz>,
+        attempts -> Integer,
+        error -> Nullable<Text>,
+        next_attempt_at -> Timestamptz,
+        claimed_until -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
     }
 }
 

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::schema::{subscription_leases, subscription_transitions, subscriptions};
 use super::unreadable;
 use crate::domain::provider_event::ProviderName;
-use crate::domain::subscription::{Grace, PlanRef, Subscription, SubscriptionStatus};
+use crate::domain::subscription::{
+    Grace, PlanRef, PlannedChange, Subscription, SubscriptionStatus,
+};
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset, serde::Deserialize)]
 #[diesel(table_name = subscriptions, check_for_backend(diesel::pg::Pg), treat_none_as_null = true)]
@@ -28,6 +30,9 @@ struct SubscriptionRow {
     access_ends_at: Option<DateTime<Utc>>,
     ended_at: Option<DateTime<Utc>>,
     trial_end: Option<DateTime<Utc>>,
+    planned_tier: Option<String>,
+    planned_version: Option<i32>,
+    planned_at: Option<DateTime<Utc>>,
     grace_tier: Option<String>,
     grace_version: Option<i32>,
     grace_ends_at: Option<DateTime<Utc>>,
@@ -57,6 +62,9 @@ impl SubscriptionRow {
             access_ends_at: s.access_ends_at,
             ended_at: s.ended_at,
             trial_end: s.trial_end,
+            planned_tier: s.planned.as_ref().map(|planned| planned.plan.tier.clone()),
+            planned_version: s.planned.as_ref().map(|planned| planned.plan.version),
+            planned_at: s.planned.as_ref().map(|planned| planned.at),
             grace_tier: s.grace.as_ref().map(|grace| grace.plan.tier.clone()),
             grace_version: s.grace.as_ref().map(|grace| grace.plan.version),
             grace_ends_at: s.grace.as_ref().map(|grace| grace.ends_at),
@@ -72,6 +80,13 @@ impl SubscriptionRow {
             (Some(tier), Some(version), Some(ends_at)) => Some(Grace {
                 plan: PlanRef { tier, version },
                 ends_at,
+            }),
+            _ => None,
+        };
+        let planned = match (self.planned_tier, self.planned_version, self.planned_at) {
+            (Some(tier), Some(version), Some(at)) => Some(PlannedChange {
+                plan: PlanRef { tier, version },
+                at,
             }),
             _ => None,
         };
@@ -94,6 +109,7 @@ impl SubscriptionRow {
             access_ends_at: self.access_ends_at,
             ended_at: self.ended_at,
             trial_end: self.trial_end,
+            planned,
             grace,
             lapsed: self.lapsed,
             started_at: self.started_at,

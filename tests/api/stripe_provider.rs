@@ -54,6 +54,8 @@ fn scale(provider_customer_id: &str) -> CheckoutRequest {
         plan_version: 2,
         success_url: "https://app.example/ok?s={CHECKOUT_SESSION_ID}".to_owned(),
         cancel_url: "https://app.example/no".to_owned(),
+        trial_days: None,
+        promotion_codes: false,
         idempotency_key: "checkout:1".to_owned(),
     }
 }
@@ -125,9 +127,9 @@ async fn a_checkout_leads_to_a_subscription() {
     assert_eq!(
         (
             subscription.customer_id.as_deref(),
-            subscription.plan_version
+            subscription.sold_as.map(|sold| (sold.tier, sold.version))
         ),
-        (Some("acme"), Some(2))
+        (Some("acme"), Some(("scale".to_owned(), 2)))
     );
     assert_eq!(
         (subscription.anchor, subscription.current_period_start),
@@ -478,6 +480,7 @@ async fn a_stripe_that_cannot_be_reached_is_unavailable() {
     let stripe = Stripe::new(
         StripeSettings {
             api_base,
+            meter_event_name: None,
             ..fake.settings()
         },
         transport,

@@ -26,8 +26,9 @@ use url::Url;
 
 use super::transport::{Call, Reply, Transport};
 use super::{
-    CheckoutRequest, CheckoutSession, CheckoutStatus, NewCustomer, Provider, ProviderError,
-    ProviderPrice, SignatureFault, WebhookError,
+    CheckoutRequest, CheckoutSession, CheckoutStatus, FinalInvoice, NewCustomer, Page, PastEvent,
+    PlanChange, PortalRequest, Provider, ProviderCharge, ProviderError, ProviderPrice,
+    RefusedUsage, Reported, Retracted, SignatureFault, UsageReport, WebhookError,
 };
 use crate::domain::provider_event::{IncomingEvent, ProviderName, ProviderSubscription};
 
@@ -51,6 +52,8 @@ pub struct StripeSettings {
     pub webhook_secrets: Vec<SecretString>,
     /// Scheme and host, without `/v1`.
     pub api_base: Url,
+    /// What usage above the limits is told as; `None`: none can be told.
+    pub meter_event_name: Option<String>,
 }
 
 /// Why Stripe cannot be used with these settings.
@@ -295,7 +298,81 @@ impl Provider for Stripe {
             outcome => outcome?.normalize(),
         }
     }
+
+    async fn open_portal(&self, _request: &PortalRequest) -> Result<String, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn change_plan(&self, _change: &PlanChange) -> Result<(), ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn drop_planned_change(&self, _id: &str) -> Result<(), ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn cancel_at_period_end(&self, _id: &str) -> Result<(), ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn cancel_now(&self, _id: &str, _settle: FinalInvoice) -> Result<(), ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn resume(&self, _id: &str) -> Result<(), ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn refund_latest_payment(&self, _id: &str, _key: &str) -> Result<bool, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn charge(&self, _id: &str) -> Result<ProviderCharge, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    fn takes_usage(&self) -> bool {
+        self.settings.meter_event_name.is_some()
+    }
+    async fn report_usage(&self, _report: &UsageReport) -> Result<Reported, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn retract_usage(&self, _identifier: &str) -> Result<Retracted, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn usage_counted(
+        &self,
+        _customer: &str,
+        _from: DateTime<Utc>,
+        _until: DateTime<Utc>,
+    ) -> Result<i64, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn refused_usage(&self, _event_id: &str) -> Result<Vec<RefusedUsage>, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    async fn events(
+        &self,
+        _since: DateTime<Utc>,
+        _page: Option<&str>,
+    ) -> Result<Page<PastEvent>, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    fn events_known_since(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now - chrono::TimeDelta::days(30)
+    }
+    async fn subscriptions(
+        &self,
+        _page: Option<&str>,
+    ) -> Result<Page<ProviderSubscription>, ProviderError> {
+        Err(UNSUPPORTED)
+    }
+    fn event_about(&self, _subscription_id: &str, event_id: &str) -> PastEvent {
+        PastEvent {
+            event: IncomingEvent {
+                event_id: event_id.to_owned(),
+                event_type: String::new(),
+                livemode: self.livemode,
+                hint: crate::domain::provider_event::Hint::Ignored,
+            },
+            body: Vec::new(),
+        }
+    }
 }
+
+const UNSUPPORTED: ProviderError = ProviderError::Unsupported { what: "not yet" };
 
 fn checkout_session(request: &CheckoutRequest) -> CreateCheckoutSession {
     let metadata = HashMap::from([

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::provider_event::{ProviderStatus, ProviderSubscription};
-use crate::domain::subscription::SubscriptionStatus;
+use crate::domain::subscription::{PlanRef, SubscriptionStatus};
 use crate::providers::{CheckoutSession, CheckoutStatus, ProviderError, ProviderPrice};
 
 /// A reference that Stripe sends as an id, or as the object where it was expanded.
@@ -49,6 +49,14 @@ impl Metadata {
             .map(String::as_str)
             .filter(|value| !value.is_empty())
     }
+
+    /// The plan that our marks name.
+    fn sold_as(&self) -> Option<PlanRef> {
+        Some(PlanRef {
+            tier: self.get("plan_tier")?.to_owned(),
+            version: self.get("plan_version")?.parse().ok()?,
+        })
+    }
 }
 
 /// `null` for a list or a map means an empty one.
@@ -81,12 +89,10 @@ pub(super) struct Subscription {
     #[serde(default, deserialize_with = "null_as_default")]
     cancel_at_period_end: bool,
     cancel_at: Option<i64>,
-    canceled_at: Option<i64>,
     ended_at: Option<i64>,
     trial_end: Option<i64>,
     start_date: Option<i64>,
     created: Option<i64>,
-    currency: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -184,10 +190,7 @@ impl Subscription {
         ProviderSubscription {
             status: self.normalized_status(),
             customer_id: self.metadata.get("customer_id").map(str::to_owned),
-            plan_version: self
-                .metadata
-                .get("plan_version")
-                .and_then(|version| version.parse().ok()),
+            sold_as: self.metadata.sold_as(),
             price_ids: self
                 .items
                 .data
@@ -200,11 +203,11 @@ impl Subscription {
             anchor: instant(self.billing_cycle_anchor),
             cancel_at_period_end: self.cancel_at_period_end,
             cancel_at: instant(self.cancel_at),
-            canceled_at: instant(self.canceled_at),
             ended_at: instant(self.ended_at),
             trial_end: instant(self.trial_end),
             started_at: instant(self.start_date.or(self.created)),
-            currency: self.currency.map(|code| code.to_ascii_lowercase()),
+            planned: None,
+            change_unpaid: false,
             provider_customer_id: self.customer.map(Reference::into_id),
             id: self.id,
         }
@@ -220,7 +223,6 @@ pub(super) struct Price {
     unit_amount: Option<i64>,
     unit_amount_decimal: Option<String>,
     recurring: Option<Recurring>,
-    product: Option<Reference<Identified>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -246,7 +248,6 @@ impl Price {
             interval_count,
             metered: usage_type.as_deref() == Some("metered"),
             active: self.active,
-            product: self.product.map(Reference::into_id),
         }
     }
 }

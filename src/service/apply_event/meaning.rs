@@ -87,7 +87,10 @@ pub(super) fn plan_of(
         .filter(|stored| stored.plan.tier == tier)
         .map(|stored| stored.plan.version);
     let version = pinned
-        .or_else(|| fetched.plan_version.filter(|version| was_sold(*version)))
+        .or_else(|| {
+            let sold_as = fetched.sold_as.as_ref().filter(|sold| sold.tier == tier)?;
+            Some(sold_as.version).filter(|version| was_sold(*version))
+        })
         .or_else(|| {
             plans
                 .of_tier(&tier)
@@ -124,6 +127,7 @@ pub(super) fn report(
         cancel_at: fetched.cancel_at,
         ended_at: fetched.ended_at,
         trial_end: fetched.trial_end,
+        planned: None,
         end_with_grace: true,
     }
 }

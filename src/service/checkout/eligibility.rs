@@ -72,6 +72,7 @@ mod tests {
             access_ends_at: None,
             ended_at: None,
             trial_end: None,
+            planned: None,
             grace: None,
             lapsed: false,
             started_at: now(),

@@ -191,7 +191,6 @@ mod tests {
             interval_count: Some(1),
             metered: false,
             active: true,
-            product: None,
         }
     }
 

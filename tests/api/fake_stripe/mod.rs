@@ -35,6 +35,8 @@ use state::State;
 
 /// The only key that is let in.
 pub(crate) const SECRET_KEY: &str = "sk_test_fake";
+/// The event name of its meter.
+pub(crate) const METER_EVENT_NAME: &str = "attribution_runs";
 /// What deliveries are signed with.
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_fake";
 
@@ -84,6 +86,7 @@ impl FakeStripe {
             publishable_key: Some("pk_test_fake".to_owned()),
             webhook_secrets: vec![self.webhook_secret.clone()],
             api_base: self.base.clone(),
+            meter_event_name: Some(METER_EVENT_NAME.to_owned()),
         }
     }
 

@@ -8,7 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use plangate::domain::catalogue::Catalogue;
 use plangate::domain::ids::{CustomerId, TierKey};
-use plangate::domain::policy::{Enforcement, UnknownCustomers};
+use plangate::domain::policy::{
+    BillingPolicy, Enforcement, OnDuplicate, OnFullRefund, UnknownCustomers,
+};
 use plangate::domain::provider_event::ProviderName;
 use plangate::meter::{self, Meter, Rules};
 use plangate::providers::transport::{RetryPolicy, Timeouts};
@@ -25,7 +27,6 @@ use plangate::store::plan_book::PlanBook;
 use plangate::store::pool;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use url::Url;
 
 use super::cluster::{TestDatabase, fresh_database};
@@ -111,7 +112,11 @@ impl Shop {
                 success_url: Some(origin("https://app.example/done")),
                 cancel_url: Some(origin("https://app.example/pricing")),
             }),
-            inbox_bell: Arc::new(Notify::new()),
+            billing_policy: BillingPolicy {
+                on_full_refund: OnFullRefund::Cancel,
+                on_duplicate: OnDuplicate::Refund,
+            },
+            bells: Arc::default(),
         };
         Self {
             fake,

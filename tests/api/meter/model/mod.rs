@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use chrono::TimeDelta;
 use diesel::prelude::*;
 use plangate::domain::catalogue::Catalogue;
-use plangate::domain::policy::{Enforcement, UnknownCustomers};
+use plangate::domain::policy::{
+    BillingPolicy, Enforcement, OnDuplicate, OnFullRefund, UnknownCustomers,
+};
 use plangate::meter::{GroupKey, Meter, Options, Rules};
 use plangate::service::checkout::VerifiedPrices;
 use plangate::service::context::Context;
@@ -25,7 +27,6 @@ use plangate::store::pool;
 use plangate::store::schema::usage_events;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use secrecy::SecretString;
-use tokio::sync::Notify;
 
 use super::{assert_derivable, connect};
 use crate::support::cluster::fresh_database;
@@ -72,7 +73,11 @@ fn context(url: &str, clock: &Arc<StandingClock>, group_key: Option<GroupKey>) -
             success_url: None,
             cancel_url: None,
         }),
-        inbox_bell: Arc::new(Notify::new()),
+        billing_policy: BillingPolicy {
+            on_full_refund: OnFullRefund::Cancel,
+            on_duplicate: OnDuplicate::Refund,
+        },
+        bells: Arc::default(),
     }
 }
 
