@@ -1,5 +1,7 @@
 //! The plan context: all that a frontend shows of a plan, in one answer.
 
+mod billing_warnings;
+
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
@@ -8,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use self::billing_warnings::billing_warnings;
 use super::entitlements::{CustomerQuery, known_snapshot};
 use super::etag::{Keep, tagged};
 use super::extract::Query;
@@ -47,13 +50,35 @@ pub struct ContextPlan {
     prices: Vec<Price>,
 }
 
-/// A limit that is near, or passed.
+/// What a warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    /// A limit is near, or passed.
+    Usage,
+    /// Something was not paid.
+    PaymentFailed,
+    /// A former plan's limits still stand for a while.
+    Grace,
+    /// The subscription is paused.
+    Paused,
+    /// The subscription was cancelled and ends.
+    Ends,
+    /// The trial ends within three days.
+    TrialEnds,
+}
+
+/// What the customer should be told.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Warning {
-    /// Feature key.
-    feature: String,
-    /// 80, 90 or 100.
-    level: u8,
+    /// What it is about.
+    kind: WarningKind,
+    /// Feature key; null where it is about the subscription.
+    #[schema(required = true, example = "attribution_runs")]
+    feature: Option<String>,
+    /// 80, 90 or 100; null where it is about the subscription.
+    #[schema(required = true, example = 80)]
+    level: Option<u8>,
     /// For people.
     #[schema(example = "80% of Attribution runs used: 82 of 100.")]
     message: String,
@@ -127,7 +152,7 @@ pub struct PlanContext {
     subscription: Option<SubscriptionView>,
     /// Each counter.
     usage: BTreeMap<String, UsageMetric>,
-    /// Limits that are near or passed.
+    /// What the customer should be told: limits that are near or passed, then what there is to say of the subscription.
     warnings: Vec<Warning>,
     /// What cannot be used now.
     locked: Vec<Locked>,
@@ -183,7 +208,7 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
             .find(|feature| feature.key == key)
             .map_or_else(|| key.to_owned(), |feature| feature.name.clone())
     };
-    let warnings: Vec<Warning> = usage
+    let mut warnings: Vec<Warning> = usage
         .iter()
         .filter_map(|metric| {
             let (level, limit) = metric.warning_level.zip(metric.limit)?;
@@ -193,8 +218,9 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
                 metric.used
             );
             Some(Warning {
-                feature: metric.feature.clone(),
-                level,
+                kind: WarningKind::Usage,
+                feature: Some(metric.feature.clone()),
+                level: Some(level),
                 message,
             })
         })
@@ -226,7 +252,7 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
     };
     let occasion = warnings
         .iter()
-        .map(|warning| &warning.feature)
+        .filter_map(|warning| warning.feature.as_ref())
         .chain(denied)
         .chain(locked.iter().map(|locked| &locked.feature))
         .next()
@@ -241,6 +267,7 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
                 name(feature)
             )
         });
+    warnings.extend(billing_warnings(subscription, standing, snapshot.now));
     PlanContext {
         customer_id: snapshot.customer_id.clone(),
         plan: ContextPlan {

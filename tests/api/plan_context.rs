@@ -78,7 +78,7 @@ async fn warnings_and_locks_follow_usage() {
     );
 
     let warning = |level: u8, used: &str| {
-        json!([{"feature": "attribution_runs", "level": level,
+        json!([{"kind": "usage", "feature": "attribution_runs", "level": level,
                 "message": format!("{level}% of Attribution runs used: {used} of 5000.")}])
     };
     let locked = json!([{"feature": "attribution_runs", "reason": "hard_limit_reached", "available_in": "scale"}]);
@@ -107,7 +107,7 @@ async fn warnings_and_locks_follow_usage() {
     let context = context_of(&app, "acme").await;
     assert_eq!(
         context["warnings"],
-        json!([{"feature": "models", "level": 100, "message": "100% of Models used: 3 of 3."}])
+        json!([{"kind": "usage", "feature": "models", "level": 100, "message": "100% of Models used: 3 of 3."}])
     );
     assert_eq!(
         context["locked"],
@@ -244,4 +244,73 @@ async fn the_plan_context_is_kept_by_its_reader_alone() {
     // A tag is no credential.
     let anonymous = app.get(path).anonymous().header("if-none-match", "*");
     anonymous.send().await.problem(401, "unauthorized");
+}
+
+#[actix_web::test]
+async fn whoever_is_about_to_lose_a_plan_is_told() {
+    let app = TestApp::with_stripe().await;
+    let id = subscribe(&app, "acme", "pro").await;
+    let told = async |expected: Value| {
+        app.apply_webhooks().await;
+        let context = context_of(&app, "acme").await;
+        assert_eq!(context["warnings"], expected);
+    };
+    let of = |kind: &str, message: &str| json!([{"kind": kind, "feature": null, "level": null, "message": message}]);
+    told(json!([])).await;
+    let change = async |change: fn(&mut Value)| {
+        let event = app.stripe().update_subscription(&id, change);
+        app.deliver([&event]).await;
+    };
+
+    change(|s| s["cancel_at_period_end"] = json!(true)).await;
+    told(of("ends", "Your subscription ends on 2026-02-12.")).await;
+    change(|s| s["cancel_at_period_end"] = json!(false)).await;
+    told(json!([])).await;
+
+    app.deliver(&app.stripe().fail_payment(&id)).await;
+    told(of(
+        "payment_failed",
+        "A payment failed. What your plan allows stays until 2026-01-19.",
+    ))
+    .await;
+    travel(&app, "2026-01-19T00:00:00Z");
+    told(of(
+        "payment_failed",
+        "A payment failed. Pay what is due to have your plan back.",
+    ))
+    .await;
+    change(|s| s["status"] = json!("active")).await;
+    told(json!([])).await;
+
+    change(|s| s["pause_collection"] = json!({"behavior": "void", "resumes_at": null})).await;
+    told(of("paused", "Your subscription is paused.")).await;
+    change(|s| s["pause_collection"] = Value::Null).await;
+    told(json!([])).await;
+
+    change(|s| {
+        s["status"] = json!("trialing");
+        s["trial_end"] = json!(
+            "2026-01-24T00:00:00Z"
+                .parse::<chrono::DateTime<chrono::Utc>>()
+                .unwrap()
+                .timestamp()
+        );
+    })
+    .await;
+    told(json!([])).await;
+    travel(&app, "2026-01-21T00:00:00Z");
+    told(of(
+        "trial_ends",
+        "Your trial ends on 2026-01-24; the first payment is taken then.",
+    ))
+    .await;
+
+    app.deliver([&app.stripe().delete_subscription(&id)]).await;
+    told(of(
+        "grace",
+        "What your former plan allowed stays until 2026-01-28.",
+    ))
+    .await;
+    travel(&app, "2026-01-28T00:00:00Z");
+    told(json!([])).await;
 }
