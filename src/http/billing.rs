@@ -30,6 +30,16 @@ pub enum CheckoutProvider {
     Razorpay,
 }
 
+impl CheckoutProvider {
+    /// The provider, where this version knows it.
+    pub(crate) const fn known(self) -> Option<ProviderName> {
+        match self {
+            Self::Stripe => Some(ProviderName::Stripe),
+            Self::Razorpay => None,
+        }
+    }
+}
+
 /// A plan to be bought.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -165,10 +175,10 @@ pub(crate) async fn create_checkout(
             return Err(Problem::validation(pointer, detail));
         }
     }
-    let provider = match body.provider {
-        CheckoutProvider::Stripe => ProviderName::Stripe,
-        CheckoutProvider::Razorpay => return Err(CheckoutError::ProviderNotConfigured.into()),
-    };
+    let provider = body
+        .provider
+        .known()
+        .ok_or(CheckoutError::ProviderNotConfigured)?;
     let order = CheckoutOrder {
         customer,
         plan_tier: body.plan_tier,

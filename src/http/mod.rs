@@ -63,6 +63,8 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(admin::overrides::delete_override)
         .service(admin::usage::adjust_usage)
         .service(admin::usage::reconcile_usage)
+        .service(admin::reconcile::reconcile_subscriptions)
+        .service(admin::webhooks::backfill_webhooks)
         .service(operations::livez)
         .service(operations::readyz)
         .service(operations::metrics)

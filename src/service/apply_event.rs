@@ -5,6 +5,7 @@
 
 mod meaning;
 mod overdue;
+mod reconcile;
 mod refresh;
 
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
 pub use self::overdue::refresh_overdue;
+pub use self::reconcile::{
+    ReconcileError, Shown, SubscriptionDrift, SubscriptionReconciliation, reconcile_subscriptions,
+};
 use self::refresh::{Errand, Purchase, refresh};
 use super::context::Context;
 use crate::domain::provider_event::{Hint, ProviderName};

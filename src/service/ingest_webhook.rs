@@ -104,7 +104,8 @@ pub async fn ingest(
     Ok(Receipt { event_id, fate })
 }
 
-fn fate_of(event: &IncomingEvent, livemode: bool) -> Status {
+/// What happens to an event that is kept: an unknown type, or one of the other mode, is of no use.
+pub(super) fn fate_of(event: &IncomingEvent, livemode: bool) -> Status {
     if event.livemode != livemode {
         tracing::warn!(
             event_id = event.event_id,

@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod apply_event;
 pub mod authentication;
+pub mod backfill;
 pub mod checkout;
 pub mod context;
 pub mod customer_tokens;

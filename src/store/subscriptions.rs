@@ -178,6 +178,25 @@ pub fn overdue(
         .load(conn)
 }
 
+/// The provider's ids of all subscriptions that have not ended here, each with its customer.
+pub fn open_at(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+) -> QueryResult<Vec<(String, String)>> {
+    let ended = SubscriptionStatus::ALL
+        .into_iter()
+        .filter(|status| status.is_terminal())
+        .map(SubscriptionStatus::as_str);
+    subscriptions::table
+        .filter(subscriptions::provider.eq(provider.as_str()))
+        .filter(subscriptions::status.ne_all(ended))
+        .select((
+            subscriptions::provider_subscription_id,
+            subscriptions::customer_id,
+        ))
+        .load(conn)
+}
+
 /// Remembers that a subscription was looked at in vain, so that the next round begins with others.
 pub fn mark_seen(
     conn: &mut PgConnection,

@@ -204,6 +204,20 @@ fn contract() -> Vec<Route> {
         ),
         write(
             "POST",
+            "/admin/reconcile-subscriptions",
+            "/admin/reconcile-subscriptions",
+            json!({}),
+            ADMIN,
+        ),
+        write(
+            "POST",
+            "/admin/webhooks/backfill",
+            "/admin/webhooks/backfill",
+            json!({"provider": "stripe", "since": "2026-01-01T00:00:00Z"}),
+            ADMIN,
+        ),
+        write(
+            "POST",
             "/admin/subscriptions",
             "/admin/subscriptions",
             json!({"customer_id": "acme", "plan_tier": "pro", "reason": "r"}),

@@ -3,8 +3,10 @@
 pub mod api_keys;
 pub mod audit;
 pub mod overrides;
+pub mod reconcile;
 pub mod subscriptions;
 pub mod usage;
+pub mod webhooks;
 
 use super::problem::Problem;
 

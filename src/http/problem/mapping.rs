@@ -2,6 +2,8 @@
 
 use super::{Problem, ProblemKind};
 use crate::meter::MeterError;
+use crate::service::apply_event::ReconcileError;
+use crate::service::backfill::BackfillError;
 use crate::service::checkout::CheckoutError;
 use crate::service::grants::GrantError;
 use crate::service::ingest_webhook::IngestError;
@@ -98,6 +100,34 @@ impl From<IngestError> for Problem {
             IngestError::BadSignature { .. } => Self::new(ProblemKind::BadSignature, detail),
             IngestError::NotAnEvent { .. } => Self::new(ProblemKind::NotAnEvent, detail),
             IngestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<BackfillError> for Problem {
+    fn from(error: BackfillError) -> Self {
+        let detail = error.to_string();
+        match error {
+            BackfillError::NotConfigured => Self::new(ProblemKind::ProviderNotConfigured, detail),
+            BackfillError::Future => Self::validation("/since", detail),
+            BackfillError::ProviderFailed(cause) => {
+                tracing::warn!(%cause, "the payment provider told no events");
+                Self::new(ProblemKind::ProviderFailed, detail)
+            }
+            BackfillError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReconcileError> for Problem {
+    fn from(error: ReconcileError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReconcileError::ProviderFailed(cause) => {
+                tracing::warn!(%cause, "the payment provider told no subscriptions");
+                Self::new(ProblemKind::ProviderFailed, detail)
+            }
+            ReconcileError::Store(error) => error.into(),
         }
     }
 }
