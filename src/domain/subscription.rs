@@ -320,9 +320,19 @@ impl Subscription {
                     lapsed = false;
                 }
                 if self.plan.tier != report.plan.tier {
+                    // A change that came with the new period began with it, however late it is heard of.
+                    let changed_at = report
+                        .current_period_start
+                        .filter(|start| {
+                            *start <= now
+                                && self
+                                    .current_period_start
+                                    .is_some_and(|before| before < *start)
+                        })
+                        .unwrap_or(now);
                     grace = (lowers && was_live).then(|| Grace {
                         plan: self.plan.clone(),
-                        ends_at: after_days(now, grace_days),
+                        ends_at: after_days(changed_at, grace_days),
                     });
                 }
             }

@@ -233,6 +233,14 @@ fn a_change_to_a_lower_tier_starts_a_grace_of_the_former_plan() {
     );
     let again = after(&change.after, report(S::Active, "pro"), day(9));
     assert_eq!(grace_ends(&again, day(9)), Some(day(12)));
+    // One that came with the new period began with it, however late it is heard of.
+    let with_the_period = Report {
+        current_period_start: Some(day(31)),
+        current_period_end: Some(day(62)),
+        ..report(S::Active, "pro")
+    };
+    let late = scale.apply(with_the_period, true, day(33), GRACE_DAYS);
+    assert_eq!(grace_ends(&late.unwrap().after, day(33)), Some(day(38)));
     let raised = after(&active(), report(S::Active, "scale"), day(5));
     assert_eq!(raised.grace, None);
 }
