@@ -76,7 +76,7 @@ pub(super) fn read(
             source.warn(format!("STRIPE_WEBHOOK_SECRET is not set: {missing}"));
         }
     }
-    let meter_event_name = meter_event_name(source, environment, catalogue);
+    let meter_event_name = meter_event_name(source, catalogue);
     let secret_key = secret_key?;
     Some(StripeConfig {
         secret_key: secret_key.into(),
@@ -88,12 +88,8 @@ pub(super) fn read(
     })
 }
 
-/// Without a meter, usage above the limits of a tier with overage would be given away.
-fn meter_event_name(
-    source: &mut Source<'_>,
-    environment: Environment,
-    catalogue: Option<&Catalogue>,
-) -> Option<String> {
+/// Without it nothing is lost: what is owed waits in the database until there is one.
+fn meter_event_name(source: &mut Source<'_>, catalogue: Option<&Catalogue>) -> Option<String> {
     let name = "STRIPE_METER_EVENT_NAME";
     let given = source.text(name);
     if given.as_ref().is_some_and(|event| {
@@ -107,12 +103,9 @@ fn meter_event_name(
     let needed =
         catalogue.is_some_and(|catalogue| catalogue.tiers.iter().any(|plan| plan.has_overage()));
     if needed && given.is_none() {
-        let missing = "without it usage above the limits is not billed; set it to the event name of the Billing Meter";
-        if environment == Environment::Production {
-            source.fault(name, format!("is missing: {missing}"));
-        } else {
-            source.warn(format!("{name} is not set: {missing}"));
-        }
+        source.warn(format!(
+            "{name} is not set: usage above the limits is noted and not billed; set it to the event name of the Billing Meter"
+        ));
     }
     given
 }

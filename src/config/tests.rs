@@ -10,7 +10,7 @@ use super::*;
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// A production deployment that lacks nothing, for tests to spoil.
-const PRODUCTION: [(&str, &str); 9] = [
+const PRODUCTION: [(&str, &str); 10] = [
     ("PLANGATE_ENV", "production"),
     ("DATABASE_URL", "postgres://app:hunter2@db/plangate"),
     ("PLANGATE_TOKEN_SECRET", KEY),
@@ -19,6 +19,7 @@ const PRODUCTION: [(&str, &str); 9] = [
     ("STRIPE_PRICE_ID_PRO", "price_pro"),
     ("STRIPE_PRICE_ID_SCALE", "price_scale"),
     ("STRIPE_PRICE_ID_SCALE_OVERAGE", "price_runs"),
+    ("STRIPE_METER_EVENT_NAME", "runs"),
     ("PLANGATE_RETURN_ORIGINS", "https://app.example.com"),
 ];
 
@@ -117,6 +118,12 @@ fn production_is_read_whole_and_logs_for_machines() {
         ("scale".to_owned(), ids("price_scale", Some("price_runs"))),
     ];
     assert_eq!(stripe.prices, expected.into());
+    assert_eq!(stripe.meter_event_name.as_deref(), Some("runs"));
+    let billing = BillingPolicy {
+        on_full_refund: OnFullRefund::Cancel,
+        on_duplicate: OnDuplicate::Refund,
+    };
+    assert_eq!(config.billing_policy, billing);
 }
 
 #[test]
@@ -129,6 +136,8 @@ fn every_setting_can_be_set() {
         ("PLANGATE_ENFORCEMENT", "observe"),
         ("PLANGATE_UNKNOWN_CUSTOMERS", "reject"),
         ("PLANGATE_CHECK_MAX_AGE_MS", "250"),
+        ("PLANGATE_ON_FULL_REFUND", "ignore"),
+        ("PLANGATE_ON_DUPLICATE_SUBSCRIPTION", "alert"),
         ("PLANGATE_LOG_FORMAT", "json"),
         ("PLANGATE_DRAIN_SECONDS", "60"),
         (
@@ -149,6 +158,11 @@ fn every_setting_can_be_set() {
     assert_eq!(config.enforcement, Enforcement::Observe);
     assert_eq!(config.unknown_customers, UnknownCustomers::Reject);
     assert_eq!(config.check_max_age, Duration::from_millis(250));
+    let billing = BillingPolicy {
+        on_full_refund: OnFullRefund::Ignore,
+        on_duplicate: OnDuplicate::Alert,
+    };
+    assert_eq!(config.billing_policy, billing);
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.drain, Duration::from_mins(1));
     let origins: Vec<String> = config
@@ -472,8 +486,20 @@ fn production_names_the_prices_and_secrets_that_stripe_lacks() {
     assert_eq!(faulty(Err(faults)), needed);
 
     let config = load(&[("STRIPE_SECRET_KEY", "sk_test_a")]).unwrap();
-    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
     assert!(config.stripe.is_some());
+    // What is owed waits for its meter, so its absence stops nobody.
+    let config = production_without(&["STRIPE_METER_EVENT_NAME"]).unwrap();
+    assert!(config.warnings[0].contains("STRIPE_METER_EVENT_NAME"));
+    let odd = "runs\nand more";
+    assert_fault(
+        &[
+            ("STRIPE_SECRET_KEY", "sk_test_a"),
+            ("STRIPE_METER_EVENT_NAME", odd),
+        ],
+        "STRIPE_METER_EVENT_NAME",
+        "no event name",
+    );
 }
 
 #[test]
