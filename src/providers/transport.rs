@@ -121,6 +121,14 @@ impl Call {
         call
     }
 
+    /// A deletion. Whatever is gone stays gone, so it can be repeated.
+    pub fn delete(url: Url) -> Self {
+        Self {
+            method: Method::DELETE,
+            ..Self::get(url)
+        }
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {

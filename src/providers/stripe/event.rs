@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::objects::{Identified, Reference, Session};
+use super::objects::{Identified, Invoice, Reference, Session};
 use crate::domain::provider_event::{Hint, IncomingEvent};
 use crate::providers::WebhookError;
 
@@ -22,22 +22,10 @@ struct Envelope {
     data: Value,
 }
 
-/// An invoice: only the subscription it bills.
+/// A refund or a dispute: only the payment it is about.
 #[derive(Debug, Deserialize)]
-struct Invoice {
-    /// Before API version 2025-03-31.
-    subscription: Option<Reference<Identified>>,
-    parent: Option<InvoiceParent>,
-}
-
-#[derive(Debug, Deserialize)]
-struct InvoiceParent {
-    subscription_details: Option<SubscriptionDetails>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SubscriptionDetails {
-    subscription: Option<Reference<Identified>>,
+struct OfCharge {
+    charge: Option<Reference<Identified>>,
 }
 
 /// Reads a body whose signature was verified.
@@ -53,8 +41,7 @@ pub(super) fn parse(body: &[u8]) -> Result<IncomingEvent, WebhookError> {
     }
     let hint = match envelope.object.as_str() {
         "event" => hint(&envelope.kind, envelope.data)?,
-        // Thin events speak of meters so far, never of what the core follows.
-        _ => Hint::Ignored,
+        _ => thin_hint(&envelope.kind),
     };
     Ok(IncomingEvent {
         event_id: envelope.id,
@@ -89,24 +76,45 @@ fn hint(kind: &str, mut data: Value) -> Result<Hint, WebhookError> {
                 session_id: session.id,
             })
         }
-        "invoice.created"
-        | "invoice.paid"
+        "invoice.created" => Ok(object_of::<Invoice>(object)?.into_subscription_id().map_or(
+            Hint::Ignored,
+            |provider_subscription_id| Hint::InvoiceDrawn {
+                provider_subscription_id,
+            },
+        )),
+        "invoice.paid"
         | "invoice.payment_succeeded"
         | "invoice.payment_failed"
         | "invoice.payment_action_required"
         | "invoice.overdue"
         | "invoice.marked_uncollectible"
-        | "invoice.voided" => {
-            let invoice: Invoice = object_of(object)?;
-            let by_parent = invoice
-                .parent
-                .and_then(|p| p.subscription_details)
-                .and_then(|d| d.subscription);
-            Ok(by_parent
-                .or(invoice.subscription)
-                .map_or(Hint::Ignored, |subscription| Hint::Subscription {
-                    provider_subscription_id: subscription.into_id(),
-                }))
+        | "invoice.voided" => Ok(object_of::<Invoice>(object)?.into_subscription_id().map_or(
+            Hint::Ignored,
+            |provider_subscription_id| Hint::Subscription {
+                provider_subscription_id,
+            },
+        )),
+        "charge.refunded" => {
+            let Identified { id } = object_of(object)?;
+            Ok(Hint::Charge {
+                provider_charge_id: id,
+            })
+        }
+        "customer.deleted" => {
+            let Identified { id } = object_of(object)?;
+            Ok(Hint::CustomerDeleted {
+                provider_customer_id: id,
+            })
+        }
+        // All of them, as below. What else happens to charges says nothing that their invoices do not.
+        _ if ["refund.", "charge.refund.", "charge.dispute."]
+            .iter()
+            .any(|about| kind.starts_with(about)) =>
+        {
+            let OfCharge { charge } = object_of(object)?;
+            Ok(charge.map_or(Hint::Ignored, |charge| Hint::Charge {
+                provider_charge_id: charge.into_id(),
+            }))
         }
         // All of them: what is new under this name still bears a subscription, and fetching it does no harm.
         _ if kind.starts_with("customer.subscription.") => {
@@ -116,6 +124,16 @@ fn hint(kind: &str, mut data: Value) -> Result<Hint, WebhookError> {
             })
         }
         _ => Ok(Hint::Ignored),
+    }
+}
+
+/// Thin events bear no object: they are fetched by their id.
+fn thin_hint(kind: &str) -> Hint {
+    match kind {
+        "v1.billing.meter.error_report_triggered" | "v1.billing.meter.no_meter_found" => {
+            Hint::UsageRefused
+        }
+        _ => Hint::Ignored,
     }
 }
 
@@ -214,14 +232,18 @@ mod tests {
         let before = json!({"id": "in_1", "subscription": "sub_1"});
         let before_expanded =
             json!({"id": "in_1", "subscription": {"id": "sub_1"}, "parent": null});
-        for kind in ["invoice.paid", "invoice.payment_failed", "invoice.created"] {
-            for object in [&now, &expanded, &before, &before_expanded] {
+        let drawn = Hint::InvoiceDrawn {
+            provider_subscription_id: "sub_1".to_owned(),
+        };
+        for object in [&now, &expanded, &before, &before_expanded] {
+            for kind in ["invoice.paid", "invoice.payment_failed"] {
                 assert_eq!(
                     hint_of(kind, object),
                     subscription_hint("sub_1"),
                     "{kind} {object}"
                 );
             }
+            assert_eq!(hint_of("invoice.created", object), drawn, "{object}");
         }
     }
 
@@ -295,16 +317,84 @@ mod tests {
     }
 
     #[test]
-    fn thin_events_are_read_and_ignored() {
-        let body = json!({
-            "id": "evt_test_1", "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered",
-            "livemode": true, "created": "2026-01-01T00:00:00.250Z",
-            "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
-        });
-        let event = parse(body.to_string().as_bytes()).unwrap();
+    fn money_that_goes_back_points_at_its_payment() {
+        let charge = Hint::Charge {
+            provider_charge_id: "ch_1".to_owned(),
+        };
+        let refunded = json!({"id": "ch_1", "object": "charge", "refunded": true});
+        assert_eq!(hint_of("charge.refunded", &refunded), charge);
+        for of_charge in [json!("ch_1"), json!({"id": "ch_1", "object": "charge"})] {
+            let refund = json!({"id": "re_1", "object": "refund", "charge": of_charge});
+            for kind in [
+                "refund.created",
+                "refund.updated",
+                "refund.failed",
+                "charge.refund.updated",
+                "charge.dispute.created",
+                "charge.dispute.closed",
+                "charge.dispute.funds_withdrawn",
+            ] {
+                assert_eq!(hint_of(kind, &refund), charge, "{kind}");
+            }
+        }
+        for unknown in [json!({"id": "re_1"}), json!({"id": "re_1", "charge": null})] {
+            assert_eq!(hint_of("refund.created", &unknown), Hint::Ignored);
+        }
+    }
+
+    #[test]
+    fn charges_of_which_nothing_went_back_are_ignored() {
+        for kind in [
+            "charge.succeeded",
+            "charge.failed",
+            "charge.pending",
+            "charge.captured",
+            "charge.updated",
+            "charge.expired",
+        ] {
+            let charge = json!({"id": "ch_1", "object": "charge", "refunded": false});
+            assert_eq!(hint_of(kind, &charge), Hint::Ignored, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_customer_who_is_gone_is_told_of() {
         assert_eq!(
-            (event.event_id.as_str(), event.livemode, event.hint),
-            ("evt_test_1", true, Hint::Ignored)
+            hint_of("customer.deleted", &json!({"id": "cus_1"})),
+            Hint::CustomerDeleted {
+                provider_customer_id: "cus_1".to_owned()
+            }
+        );
+        assert_eq!(
+            hint_of("customer.updated", &json!({"id": "cus_1"})),
+            Hint::Ignored
+        );
+    }
+
+    #[test]
+    fn thin_events_tell_of_usage_that_could_not_be_used() {
+        let thin = |kind: &str| {
+            let body = json!({
+                "id": "evt_test_1", "object": "v2.core.event", "type": kind,
+                "livemode": true, "created": "2026-01-01T00:00:00.250Z",
+                "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
+            });
+            parse(body.to_string().as_bytes()).unwrap()
+        };
+        let refused = thin("v1.billing.meter.error_report_triggered");
+        assert_eq!(
+            (refused.event_id.as_str(), refused.livemode, refused.hint),
+            ("evt_test_1", true, Hint::UsageRefused)
+        );
+        assert_eq!(
+            thin("v1.billing.meter.no_meter_found").hint,
+            Hint::UsageRefused
+        );
+        // A name of the other generation means nothing in this one.
+        assert_eq!(thin("customer.deleted").hint, Hint::Ignored);
+        assert_eq!(
+            hint_of("v1.billing.meter.no_meter_found", &json!({"id": "mtr_1"})),
+            Hint::Ignored
         );
     }
 

@@ -5,10 +5,15 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use stripe_client_core::StripeRequest as _;
 
+use stripe_product::price::RetrievePrice;
+
 use super::objects::{Price, Session, Subscription};
+use super::sales::checkout_session;
+use super::wire::{idempotency_header, path_id, read};
 use super::*;
 use crate::domain::provider_event::ProviderStatus;
 use crate::domain::subscription::SubscriptionStatus;
+use crate::providers::CheckoutStatus;
 use crate::providers::transport::{RetryPolicy, Timeouts};
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -365,7 +370,7 @@ fn settings_that_cannot_be_safe_are_refused() {
 #[test]
 fn no_secret_shows_when_settings_are_printed() {
     let stripe = stripe("sk_test_hidden", "whsec_hidden").unwrap();
-    let call = stripe.call(&RetrievePrice::new("price_1"), None).unwrap();
+    let call = stripe.call(&RetrievePrice::new("price_1"), None);
     let printed = format!("{:?} {call:?}", stripe.settings);
     assert!(!printed.contains("hidden"), "{printed}");
 }
