@@ -20,6 +20,64 @@ pub(crate) enum Endpoint {
     ExpireSession,
     /// `GET /v1/subscriptions/{id}`
     Subscription,
+    /// `DELETE /v1/customers/{id}`
+    DeleteCustomer,
+    /// `POST /v1/billing_portal/sessions`
+    CreatePortalSession,
+    /// `GET /v1/subscriptions`
+    Subscriptions,
+    /// `POST /v1/subscriptions/{id}`
+    UpdateSubscription,
+    /// `DELETE /v1/subscriptions/{id}`
+    CancelSubscription,
+    /// `POST /v1/subscriptions/{id}/resume`
+    ResumeSubscription,
+    /// `POST /v1/subscription_schedules`
+    CreateSchedule,
+    /// `GET /v1/subscription_schedules/{id}`
+    Schedule,
+    /// `POST /v1/subscription_schedules/{id}`
+    UpdateSchedule,
+    /// `POST /v1/subscription_schedules/{id}/release`
+    ReleaseSchedule,
+    /// `POST /v1/billing/meter_events`
+    CreateMeterEvent,
+    /// `POST /v1/billing/meter_event_adjustments`
+    AdjustMeterEvent,
+    /// `GET /v1/billing/meters`
+    Meters,
+    /// `GET /v1/billing/meters/{id}`
+    Meter,
+    /// `GET /v1/billing/meters/{id}/event_summaries`
+    MeterSummaries,
+    /// `POST /v1/refunds`
+    CreateRefund,
+    /// `GET /v1/refunds`
+    Refunds,
+    /// `GET /v1/refunds/{id}`
+    Refund,
+    /// `GET /v1/charges`
+    Charges,
+    /// `GET /v1/charges/{id}`
+    Charge,
+    /// `GET /v1/disputes`
+    Disputes,
+    /// `GET /v1/disputes/{id}`
+    Dispute,
+    /// `GET /v1/invoices`
+    Invoices,
+    /// `GET /v1/invoices/{id}`
+    Invoice,
+    /// `GET /v1/invoice_payments`
+    InvoicePayments,
+    /// `GET /v1/payment_intents/{id}`
+    PaymentIntent,
+    /// `GET /v1/events`
+    Events,
+    /// `GET /v1/events/{id}`
+    Event,
+    /// `GET /v2/core/events/{id}`
+    ThinEvent,
 }
 
 /// A way to fail.

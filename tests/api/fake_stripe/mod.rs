@@ -9,13 +9,28 @@
 //! let delivery = stripe.sign(&events[0], now);
 //! ```
 
+mod acts;
+mod checkouts;
 mod contract;
+mod endings;
+mod endpoints;
 mod events;
+mod expansion;
 mod faults;
+mod items;
+mod lists;
+mod meters;
 mod objects;
+mod old_shape;
 mod params;
+mod payments;
+mod periods;
+mod portal;
+mod refunds;
 mod routes;
+mod schedules;
 mod state;
+mod subscriptions;
 
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
@@ -24,11 +39,12 @@ use chrono::{DateTime, Utc};
 use plangate::providers::stripe::{Stripe, StripeSettings};
 use plangate::providers::transport::{RetryPolicy, Timeouts, Transport};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::Url;
 
 pub(crate) use events::{Delivery, sign};
 pub(crate) use faults::{Endpoint, Fault};
+pub(crate) use meters::MeterEvent;
 pub(crate) use objects::FakePrice;
 pub(crate) use state::Recorded;
 use state::State;
@@ -143,68 +159,6 @@ impl FakeStripe {
             .clone()
     }
 
-    /// The customer pays: the session completes, an active subscription with one item per line begins at the fake's
-    /// clock with a period of a month. Returns the events of it in the order in which they happened.
-    pub(crate) fn complete_checkout(&self, session_id: &str) -> Vec<Value> {
-        let mut state = self.state();
-        let (session, subscription) = state.complete_checkout(session_id);
-        let invoice = objects::invoice(&subscription, state.now);
-        vec![
-            state.event("customer.subscription.created", &subscription),
-            state.event("invoice.paid", &invoice),
-            state.event("checkout.session.completed", &session),
-        ]
-    }
-
-    /// The session expires unpaid. Returns the event.
-    pub(crate) fn let_checkout_expire(&self, session_id: &str) -> Value {
-        let mut state = self.state();
-        let session = state
-            .expire_session(session_id)
-            .expect("only an open session expires");
-        state.event("checkout.session.expired", &session)
-    }
-
-    /// Changes a subscription in any way. Returns the `customer.subscription.updated` event.
-    pub(crate) fn update_subscription(&self, id: &str, change: impl FnOnce(&mut Value)) -> Value {
-        let mut state = self.state();
-        let subscription = state
-            .subscriptions
-            .get_mut(id)
-            .unwrap_or_else(|| panic!("no subscription {id}"));
-        change(subscription);
-        let subscription = subscription.clone();
-        state.event("customer.subscription.updated", &subscription)
-    }
-
-    /// Moves every item of the subscription on by one month. Returns the events of a paid renewal.
-    pub(crate) fn renew_subscription(&self, id: &str) -> Vec<Value> {
-        let updated = self.update_subscription(id, objects::advance_periods);
-        let mut state = self.state();
-        let invoice = objects::invoice(&updated["data"]["object"], state.now);
-        vec![updated, state.event("invoice.paid", &invoice)]
-    }
-
-    /// A renewal is not paid. Returns the events of it.
-    pub(crate) fn fail_payment(&self, id: &str) -> Vec<Value> {
-        let updated = self.update_subscription(id, |s| s["status"] = json!("past_due"));
-        let mut state = self.state();
-        let invoice = objects::invoice(&updated["data"]["object"], state.now);
-        vec![state.event("invoice.payment_failed", &invoice), updated]
-    }
-
-    /// Ends a subscription now. Returns the `customer.subscription.deleted` event.
-    pub(crate) fn delete_subscription(&self, id: &str) -> Value {
-        let now = self.state().now.timestamp();
-        let mut event = self.update_subscription(id, |s| {
-            s["status"] = json!("canceled");
-            s["canceled_at"] = json!(now);
-            s["ended_at"] = json!(now);
-        });
-        event["type"] = json!("customer.subscription.deleted");
-        event
-    }
-
     /// Any event about any object, at the fake's clock.
     pub(crate) fn event(&self, kind: &str, object: &Value) -> Value {
         self.state().event(kind, object)
@@ -226,7 +180,11 @@ impl FakeStripe {
         let client = reqwest::Client::new();
         let mut answers = Vec::new();
         for event in events {
-            answers.push(self.sign(event, now).send(&client, url).await);
+            let answer = self.sign(event, now).send(&client, url).await;
+            if answer.0 < 300 {
+                self.state().events.note_delivered(event);
+            }
+            answers.push(answer);
         }
         answers
     }

@@ -1,6 +1,6 @@
 //! Stripe's objects in the shape of the pinned API version.
 
-use chrono::{DateTime, Months, Utc};
+use chrono::{DateTime, Days, Months, Utc};
 use serde_json::{Value, json};
 
 /// A price to be seeded.
@@ -71,9 +71,11 @@ pub(crate) fn customer(
 #[derive(Debug, Clone)]
 pub(crate) struct SessionParams {
     pub(crate) customer: String,
-    pub(crate) lines: Vec<(String, Option<u64>)>,
+    pub(crate) lines: Vec<(String, Option<i64>)>,
     pub(crate) metadata: Value,
     pub(crate) subscription_metadata: Value,
+    pub(crate) trial_days: Option<i64>,
+    pub(crate) promotion_codes: Option<bool>,
     pub(crate) client_reference_id: Option<String>,
     pub(crate) success_url: String,
     pub(crate) cancel_url: Option<String>,
@@ -81,7 +83,7 @@ pub(crate) struct SessionParams {
 
 pub(crate) fn session(id: &str, params: &SessionParams, now: DateTime<Utc>) -> Value {
     json!({
-        "id": id, "object": "checkout.session", "amount_subtotal": null, "amount_total": null,
+        "id": id, "object": "checkout.session", "allow_promotion_codes": params.promotion_codes, "amount_subtotal": null, "amount_total": null,
         "automatic_tax": {"enabled": false, "liability": null, "status": null},
         "cancel_url": params.cancel_url, "client_reference_id": params.client_reference_id,
         "created": now.timestamp(), "currency": "usd", "customer": params.customer, "customer_email": null,
@@ -93,7 +95,27 @@ pub(crate) fn session(id: &str, params: &SessionParams, now: DateTime<Utc>) -> V
     })
 }
 
-/// An active subscription that begins now.
+/// One item of a subscription.
+pub(crate) fn item(
+    id: &str,
+    subscription: &str,
+    price: &Value,
+    quantity: Option<i64>,
+    (start, end): (i64, i64),
+    created: i64,
+) -> Value {
+    let mut item = json!({
+        "id": id, "object": "subscription_item", "billing_thresholds": null, "created": created,
+        "current_period_start": start, "current_period_end": end, "discounts": [], "metadata": {},
+        "price": price, "subscription": subscription, "tax_rates": [],
+    });
+    if let Some(quantity) = quantity {
+        item["quantity"] = json!(quantity);
+    }
+    item
+}
+
+/// A subscription that begins now, active or with its trial.
 pub(crate) fn subscription(
     id: &str,
     params: &SessionParams,
@@ -102,25 +124,19 @@ pub(crate) fn subscription(
     now: DateTime<Utc>,
 ) -> Value {
     let start = now.timestamp();
-    let end = (now + Months::new(1)).timestamp();
+    let trial_end = params.trial_days.map(|days| start + days * 86_400);
     let items: Vec<_> = prices
         .iter()
         .zip(item_ids)
         .zip(&params.lines)
         .map(|((price, item_id), (_, quantity))| {
-            let mut item = json!({
-                "id": item_id, "object": "subscription_item", "billing_thresholds": null, "created": start,
-                "current_period_start": start, "current_period_end": end, "discounts": [], "metadata": {},
-                "price": price, "subscription": id, "tax_rates": [],
-            });
-            if let Some(quantity) = quantity {
-                item["quantity"] = json!(quantity);
-            }
-            item
+            let end = trial_end.unwrap_or_else(|| next_period_end(start, start, price));
+            item(item_id, id, price, *quantity, (start, end), start)
         })
         .collect();
     json!({
-        "id": id, "object": "subscription", "automatic_tax": {"enabled": false}, "billing_cycle_anchor": start,
+        "id": id, "object": "subscription", "automatic_tax": {"enabled": false},
+        "billing_cycle_anchor": trial_end.unwrap_or(start),
         "billing_mode": {"type": "flexible"}, "cancel_at": null, "cancel_at_period_end": false, "canceled_at": null,
         "cancellation_details": {"comment": null, "feedback": null, "reason": null},
         "collection_method": "charge_automatically", "created": start, "currency": "usd", "customer": params.customer,
@@ -129,34 +145,90 @@ pub(crate) fn subscription(
                   "url": format!("/v1/subscription_items?subscription={id}")},
         "latest_invoice": null, "livemode": false, "metadata": params.subscription_metadata,
         "next_pending_invoice_item_invoice": null, "pause_collection": null, "pending_update": null, "schedule": null,
-        "start_date": start, "status": "active", "test_clock": null, "trial_end": null, "trial_start": null,
+        "start_date": start, "status": if trial_end.is_some() { "trialing" } else { "active" }, "test_clock": null,
+        "trial_end": trial_end, "trial_start": trial_end.map(|_| start),
     })
 }
 
-/// A paid invoice of the subscription.
-pub(crate) fn invoice(subscription: &Value, now: DateTime<Utc>) -> Value {
-    let id = subscription["id"].as_str().unwrap_or_default();
-    json!({
-        "id": format!("in_{id}_{}", now.timestamp()), "object": "invoice", "created": now.timestamp(),
-        "currency": subscription["currency"], "customer": subscription["customer"], "livemode": false, "metadata": {},
-        "parent": {
-            "quote_details": null, "type": "subscription_details",
-            "subscription_details": {"metadata": subscription["metadata"], "subscription": id},
-        },
-        "status": "paid",
-    })
+/// When the period that begins at `start` ends. Counted from the anchor: a subscription of the 31st comes back to the 31st.
+pub(crate) fn next_period_end(anchor: i64, start: i64, price: &Value) -> i64 {
+    let recurring = &price["recurring"];
+    let count = recurring["interval_count"].as_u64().unwrap_or(1);
+    let count = u32::try_from(count).unwrap_or(1);
+    let begins = instant(anchor);
+    (0..=u32::from(u16::MAX))
+        .map(|n| match recurring["interval"].as_str() {
+            Some("day") => begins + Days::new(u64::from(n * count)),
+            Some("week") => begins + Days::new(u64::from(7 * n * count)),
+            Some("year") => begins + Months::new(12 * n * count),
+            _ => begins + Months::new(n * count),
+        })
+        .map(|end| end.timestamp())
+        .find(|end| *end > start)
+        .unwrap_or(start)
+}
+
+pub(crate) fn instant(timestamp: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(timestamp, 0).unwrap_or_default()
 }
 
 /// Each item's next period begins where the last one ended.
 pub(crate) fn advance_periods(subscription: &mut Value) {
-    for item in subscription["items"]["data"]
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-    {
+    let anchor = subscription["billing_cycle_anchor"]
+        .as_i64()
+        .unwrap_or_default();
+    for item in items_mut(subscription) {
         let start = item["current_period_end"].as_i64().unwrap_or_default();
-        let begins = DateTime::from_timestamp(start, 0).unwrap_or_default();
+        let end = next_period_end(anchor, start, &item["price"]);
         item["current_period_start"] = json!(start);
-        item["current_period_end"] = json!((begins + Months::new(1)).timestamp());
+        item["current_period_end"] = json!(end);
     }
+}
+
+pub(crate) fn items(subscription: &Value) -> &[Value] {
+    subscription["items"]["data"]
+        .as_array()
+        .map_or(&[], Vec::as_slice)
+}
+
+pub(crate) fn items_mut(subscription: &mut Value) -> &mut [Value] {
+    subscription["items"]["data"]
+        .as_array_mut()
+        .map_or(&mut [], Vec::as_mut_slice)
+}
+
+pub(crate) fn set_items(subscription: &mut Value, items: Vec<Value>) {
+    subscription["items"]["total_count"] = json!(items.len());
+    subscription["items"]["data"] = Value::Array(items);
+}
+
+/// The period of the item that ends first.
+pub(crate) fn period(subscription: &Value) -> (i64, i64) {
+    let number = |item: &Value, name: &str| item[name].as_i64().unwrap_or_default();
+    items(subscription)
+        .iter()
+        .map(|item| {
+            (
+                number(item, "current_period_start"),
+                number(item, "current_period_end"),
+            )
+        })
+        .min_by_key(|(_, end)| *end)
+        .unwrap_or_default()
+}
+
+pub(crate) fn is_over(subscription: &Value) -> bool {
+    matches!(
+        subscription["status"].as_str(),
+        Some("canceled" | "incomplete_expired")
+    )
+}
+
+pub(crate) fn is_metered(price: &Value) -> bool {
+    price["recurring"]["usage_type"] == "metered"
+}
+
+/// A word of an object; empty where it has none.
+pub(crate) fn text(object: &Value, name: &str) -> String {
+    object[name].as_str().unwrap_or_default().to_owned()
 }

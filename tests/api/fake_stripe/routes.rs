@@ -1,7 +1,6 @@
 //! The HTTP face: authentication, routing, faults, and Stripe's way to answer.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
@@ -12,8 +11,9 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
 use super::SECRET_KEY;
-use super::faults::{Endpoint, Fault};
-use super::params::{Params, Refusal, decode};
+use super::endpoints::{route, serve_one};
+use super::faults::Fault;
+use super::params::{Refusal, decode};
 use super::state::{Recorded, State};
 
 type Shared = web::Data<Mutex<State>>;
@@ -105,10 +105,11 @@ fn record(http: &HttpRequest, body: &[u8]) -> Recorded {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned)
     };
-    let params = match http.method().as_str() {
-        "POST" => decode(body),
-        _ => decode(http.query_string().as_bytes()),
-    };
+    // A deletion's parameters come either way.
+    let mut params = decode(http.query_string().as_bytes());
+    if http.method() != "GET" {
+        params.extend(decode(body));
+    }
     Recorded {
         endpoint: route(http.method().as_str(), http.path()).map(|(endpoint, _)| endpoint),
         method: http.method().to_string(),
@@ -118,20 +119,6 @@ fn record(http: &HttpRequest, body: &[u8]) -> Recorded {
         stripe_version: text("stripe-version"),
         user_agent: text("user-agent"),
     }
-}
-
-fn route<'a>(method: &str, path: &'a str) -> Option<(Endpoint, &'a str)> {
-    let segments: Vec<_> = path.strip_prefix("/v1/")?.split('/').collect();
-    Some(match (method, segments.as_slice()) {
-        ("POST", ["customers"]) => (Endpoint::CreateCustomer, ""),
-        ("GET", ["customers", id]) => (Endpoint::Customer, *id),
-        ("GET", ["prices", id]) => (Endpoint::Price, *id),
-        ("POST", ["checkout", "sessions"]) => (Endpoint::CreateSession, ""),
-        ("GET", ["checkout", "sessions", id]) => (Endpoint::Session, *id),
-        ("POST", ["checkout", "sessions", id, "expire"]) => (Endpoint::ExpireSession, *id),
-        ("GET", ["subscriptions", id]) => (Endpoint::Subscription, *id),
-        _ => return None,
-    })
 }
 
 fn authenticate(http: &HttpRequest) -> Result<(), Refusal> {
@@ -154,47 +141,6 @@ fn authenticate(http: &HttpRequest) -> Result<(), Refusal> {
         None,
         message,
     ))
-}
-
-fn serve_one(request: &Recorded, state: &mut State) -> Result<(Value, bool), Refusal> {
-    let Some((endpoint, id)) = route(&request.method, &request.path) else {
-        let message = format!(
-            "Unrecognized request URL ({}: {}).",
-            request.method, request.path
-        );
-        return Err(Refusal::new(
-            404,
-            "invalid_request_error",
-            None,
-            None,
-            message,
-        ));
-    };
-    match endpoint {
-        Endpoint::CreateCustomer => state.once(request, State::create_customer),
-        Endpoint::CreateSession => state.once(request, State::create_session),
-        Endpoint::ExpireSession => state.once(request, |state, params| {
-            params.finish()?;
-            state.expire_session(id)
-        }),
-        Endpoint::Customer => retrieve(request, &state.customers, "customer", id),
-        Endpoint::Price => retrieve(request, &state.prices, "price", id),
-        Endpoint::Session => retrieve(request, &state.sessions, "checkout.session", id),
-        Endpoint::Subscription => retrieve(request, &state.subscriptions, "subscription", id),
-    }
-}
-
-fn retrieve(
-    request: &Recorded,
-    objects: &BTreeMap<String, Value>,
-    what: &str,
-    id: &str,
-) -> Result<(Value, bool), Refusal> {
-    Params::new(request.params.clone()).finish()?;
-    let object = objects
-        .get(id)
-        .ok_or_else(|| Refusal::missing(404, "id", what, id))?;
-    Ok((object.clone(), false))
 }
 
 fn failure(status: u16, retry_after: Option<u64>, should_retry: Option<bool>) -> HttpResponse {

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use super::events::EventBook;
 use super::faults::{Endpoint, Faults};
-use super::objects::{self, FakePrice, SessionParams};
+use super::meters::MeterBook;
+use super::objects::{self, FakePrice, SessionParams, is_over, text};
 use super::params::{Params, Refusal};
+
+/// How long an idempotency key is remembered.
+const KEYS_LAST: TimeDelta = TimeDelta::hours(24);
 
 /// One request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,7 @@ pub(crate) struct Recorded {
 
 /// What was answered under an idempotency key.
 struct Answered {
+    at: DateTime<Utc>,
     path: String,
     params: BTreeMap<String, String>,
     body: Value,
@@ -36,9 +42,20 @@ pub(crate) struct State {
     pub(crate) prices: BTreeMap<String, Value>,
     pub(crate) sessions: BTreeMap<String, Value>,
     pub(crate) subscriptions: BTreeMap<String, Value>,
+    pub(crate) schedules: BTreeMap<String, Value>,
+    pub(crate) invoices: BTreeMap<String, Value>,
+    pub(crate) invoice_payments: BTreeMap<String, Value>,
+    pub(crate) payment_intents: BTreeMap<String, Value>,
+    pub(crate) charges: BTreeMap<String, Value>,
+    pub(crate) refunds: BTreeMap<String, Value>,
+    pub(crate) disputes: BTreeMap<String, Value>,
+    pub(crate) meter: MeterBook,
+    pub(crate) events: EventBook,
+    /// Whether every card is declined.
+    pub(crate) declining: bool,
     pub(crate) faults: Faults,
     pub(crate) requests: Vec<Recorded>,
-    session_params: HashMap<String, SessionParams>,
+    pub(crate) session_params: HashMap<String, SessionParams>,
     answered: HashMap<String, Answered>,
     last_id: u64,
     /// Sets the ids of this fake apart from those of another one.
@@ -53,6 +70,16 @@ impl State {
             prices: BTreeMap::new(),
             sessions: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            invoices: BTreeMap::new(),
+            invoice_payments: BTreeMap::new(),
+            payment_intents: BTreeMap::new(),
+            charges: BTreeMap::new(),
+            refunds: BTreeMap::new(),
+            disputes: BTreeMap::new(),
+            meter: MeterBook::default(),
+            events: EventBook::default(),
+            declining: false,
             faults: Faults::default(),
             requests: Vec::new(),
             session_params: HashMap::new(),
@@ -72,8 +99,21 @@ impl State {
         self.prices.insert(price.id.clone(), price.render(self.now));
     }
 
-    /// Does a write once per idempotency key. Only successes are kept: a refused request may be corrected and sent
-    /// again. The flag tells a replayed answer.
+    /// Does a read, or a deletion, for which keys mean nothing.
+    pub(crate) fn plainly(
+        &mut self,
+        request: &Recorded,
+        work: impl FnOnce(&mut Self, Params) -> Result<Value, Refusal>,
+    ) -> Result<(Value, bool), Refusal> {
+        let mut params = Params::new(request.params.clone());
+        let paths = params.list("expand");
+        let mut body = work(self, params)?;
+        self.expand(&mut body, &paths)?;
+        Ok((body, false))
+    }
+
+    /// Does a write once per idempotency key. Only successes are kept, and those for a day: a refused request may be
+    /// corrected and sent again. The flag tells a replayed answer.
     pub(crate) fn once(
         &mut self,
         request: &Recorded,
@@ -83,6 +123,7 @@ impl State {
             .idempotency_key
             .as_ref()
             .and_then(|key| self.answered.get(key))
+            .filter(|answered| self.now - answered.at < KEYS_LAST)
         {
             if answered.path != request.path || answered.params != request.params {
                 return Err(Refusal::new(
@@ -95,9 +136,10 @@ impl State {
             }
             return Ok((answered.body.clone(), true));
         }
-        let body = work(self, Params::new(request.params.clone()))?;
+        let (body, _) = self.plainly(request, work)?;
         if let Some(key) = &request.idempotency_key {
             let answered = Answered {
+                at: self.now,
                 path: request.path.clone(),
                 params: request.params.clone(),
                 body: body.clone(),
@@ -129,174 +171,31 @@ impl State {
         Ok(customer)
     }
 
-    pub(crate) fn create_session(&mut self, mut params: Params) -> Result<Value, Refusal> {
-        let mode = params.required("mode")?;
-        let customer = params.required("customer")?;
-        let success_url = params.required("success_url")?;
-        let cancel_url = params.optional("cancel_url");
-        let client_reference_id = params.optional("client_reference_id");
-        let metadata = params.map("metadata")?;
-        let subscription_metadata = params.map("subscription_data[metadata]")?;
-        let lines = self.lines(&mut params)?;
+    /// A customer that still exists.
+    pub(crate) fn live_customer(&self, id: &str) -> Result<(), Refusal> {
+        match self.customers.get(id) {
+            Some(customer) if customer.get("deleted").is_none() => Ok(()),
+            _ => Err(Refusal::missing(400, "customer", "customer", id)),
+        }
+    }
+
+    pub(crate) fn delete_customer(&mut self, id: &str, params: Params) -> Result<Value, Refusal> {
         params.finish()?;
-        if mode != "subscription" {
-            return Err(Refusal::invalid(
-                None,
-                "mode",
-                "This fake sells subscriptions only",
-            ));
-        }
-        if !self.customers.contains_key(&customer) {
-            return Err(Refusal::missing(400, "customer", "customer", &customer));
-        }
-        for (name, address) in [
-            ("success_url", Some(&success_url)),
-            ("cancel_url", cancel_url.as_ref()),
-        ] {
-            if address.is_some_and(|address| url::Url::parse(address).is_err()) {
-                return Err(Refusal::invalid(
-                    Some("url_invalid"),
-                    name,
-                    "Not a valid URL",
-                ));
-            }
-        }
-        if client_reference_id
-            .as_ref()
-            .is_some_and(|id| id.is_empty() || id.chars().count() > 200)
-        {
-            return Err(Refusal::invalid(
-                None,
-                "client_reference_id",
-                "Invalid string: must be at most 200 characters",
-            ));
-        }
-        let id = self.new_id("cs_test");
-        let params = SessionParams {
-            customer,
-            lines,
-            metadata,
-            subscription_metadata,
-            client_reference_id,
-            success_url,
-            cancel_url,
-        };
-        let session = objects::session(&id, &params, self.now);
-        self.sessions.insert(id.clone(), session.clone());
-        self.session_params.insert(id, params);
-        Ok(session)
-    }
-
-    fn lines(&self, params: &mut Params) -> Result<Vec<(String, Option<u64>)>, Refusal> {
-        let mut lines = Vec::new();
-        for i in 0..params.indices("line_items") {
-            let name = format!("line_items[{i}][price]");
-            let price_id = params.required(&name)?;
-            let price = self
-                .prices
-                .get(&price_id)
-                .ok_or_else(|| Refusal::missing(400, &name, "price", &price_id))?;
-            if price["active"] != json!(true) {
-                return Err(Refusal::invalid(
-                    None,
-                    &name,
-                    "The price specified is inactive.",
-                ));
-            }
-            let name = format!("line_items[{i}][quantity]");
-            let quantity = match params.optional(&name) {
-                Some(text) => Some(text.parse().map_err(|_| {
-                    Refusal::invalid(
-                        Some("parameter_invalid_integer"),
-                        &name,
-                        format!("Invalid integer: {text}"),
-                    )
-                })?),
-                None => None,
-            };
-            match (
-                price["recurring"]["usage_type"] == json!("metered"),
-                quantity,
-            ) {
-                (true, Some(_)) => {
-                    return Err(Refusal::invalid(
-                        None,
-                        &name,
-                        "You cannot set the quantity of a metered price.",
-                    ));
-                }
-                (false, None | Some(0)) => {
-                    return Err(Refusal::invalid(
-                        Some("parameter_missing"),
-                        &name,
-                        "Quantity is required.",
-                    ));
-                }
-                _ => lines.push((price_id, quantity)),
-            }
-        }
-        if lines.is_empty() {
-            return Err(Refusal::invalid(
-                Some("parameter_missing"),
-                "line_items",
-                "Missing required param: line_items.",
-            ));
-        }
-        Ok(lines)
-    }
-
-    pub(crate) fn expire_session(&mut self, id: &str) -> Result<Value, Refusal> {
-        let session = self
-            .sessions
-            .get_mut(id)
-            .ok_or_else(|| Refusal::missing(404, "session", "checkout.session", id))?;
-        if session["status"] != json!("open") {
-            let message = format!(
-                "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of {}.",
-                session["status"]
-            );
-            return Err(Refusal::new(
-                400,
-                "invalid_request_error",
-                None,
-                None,
-                message,
-            ));
-        }
-        session["status"] = json!("expired");
-        session["url"] = Value::Null;
-        Ok(session.clone())
-    }
-
-    /// Returns the session and the subscription.
-    pub(crate) fn complete_checkout(&mut self, session_id: &str) -> (Value, Value) {
-        let params = self
-            .session_params
-            .get(session_id)
-            .unwrap_or_else(|| panic!("no session {session_id}"))
-            .clone();
-        assert_eq!(
-            self.sessions[session_id]["status"],
-            json!("open"),
-            "only an open session can be paid"
-        );
-        let prices: Vec<_> = params
-            .lines
-            .iter()
-            .map(|(price, _)| self.prices[price].clone())
+        self.live_customer(id)
+            .map_err(|_| Refusal::missing(404, "id", "customer", id))?;
+        let billed: Vec<_> = self
+            .subscriptions
+            .values()
+            .filter(|s| s["customer"] == id && !is_over(s))
+            .map(|s| text(s, "id"))
             .collect();
-        let item_ids: Vec<_> = prices.iter().map(|_| self.new_id("si")).collect();
-        let id = self.new_id("sub");
-        let subscription = objects::subscription(&id, &params, &prices, &item_ids, self.now);
-        self.subscriptions.insert(id.clone(), subscription.clone());
-        let session = self
-            .sessions
-            .get_mut(session_id)
-            .expect("it was found above");
-        session["status"] = json!("complete");
-        session["payment_status"] = json!("paid");
-        session["subscription"] = json!(id);
-        session["url"] = Value::Null;
-        (session.clone(), subscription)
+        for subscription in billed {
+            self.end_subscription(&subscription, self.now.timestamp());
+        }
+        let customer = self.customers[id].clone();
+        let deleted = json!({"id": id, "object": "customer", "deleted": true});
+        self.customers.insert(id.to_owned(), deleted.clone());
+        self.tell("customer.deleted", &customer);
+        Ok(deleted)
     }
 }

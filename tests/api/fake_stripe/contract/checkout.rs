@@ -1,94 +1,10 @@
-//! The fake against what is documented of Stripe: it must refuse what Stripe refuses, or tests that pass here prove
-//! nothing about the real one.
+//! Customers, prices and checkout sessions.
 
-use std::sync::{Arc, Mutex};
-
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{Endpoint, FakePrice, FakeStripe, SECRET_KEY};
-
-struct Answer {
-    status: u16,
-    headers: reqwest::header::HeaderMap,
-    body: Value,
-}
-
-impl Answer {
-    fn error(&self) -> (u16, &str, &str) {
-        let word = |name: &str| self.body["error"][name].as_str().unwrap_or_default();
-        (self.status, word("code"), word("param"))
-    }
-
-    fn id(&self) -> String {
-        assert_eq!(self.status, 200, "{}", self.body);
-        self.body["id"].as_str().unwrap().to_owned()
-    }
-}
-
-async fn send(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answer {
-        status,
-        headers,
-        body: serde_json::from_str(&response.text().await.unwrap()).unwrap(),
-    }
-}
-
-async fn post(
-    stripe: &FakeStripe,
-    path: &str,
-    params: &[(&str, &str)],
-    key: Option<&str>,
-) -> Answer {
-    let body = serde_urlencoded::to_string(params).unwrap();
-    let mut request = reqwest::Client::new()
-        .post(stripe.base().join(path).unwrap())
-        .bearer_auth(SECRET_KEY)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(body);
-    if let Some(key) = key {
-        request = request.header("idempotency-key", key);
-    }
-    send(request).await
-}
-
-async fn get(stripe: &FakeStripe, path: &str) -> Answer {
-    send(
-        reqwest::Client::new()
-            .get(stripe.base().join(path).unwrap())
-            .bearer_auth(SECRET_KEY),
-    )
-    .await
-}
-
-/// A fake with two prices and a customer.
-async fn ready() -> (FakeStripe, String) {
-    let stripe = FakeStripe::start();
-    stripe.add_price(FakePrice::monthly("price_flat", 4900));
-    stripe.add_price(FakePrice::metered("price_over", 1));
-    let customer = post(&stripe, "/v1/customers", &[("email", "a@b.example")], None)
-        .await
-        .id();
-    (stripe, customer)
-}
-
-fn session_params(customer: &str) -> Vec<(&str, &str)> {
-    vec![
-        ("mode", "subscription"),
-        ("customer", customer),
-        ("success_url", "https://app.example/ok"),
-        ("cancel_url", "https://app.example/no"),
-        ("client_reference_id", "acme"),
-        ("metadata[customer_id]", "acme"),
-        ("subscription_data[metadata][customer_id]", "acme"),
-        ("line_items[0][price]", "price_flat"),
-        ("line_items[0][quantity]", "1"),
-        ("line_items[1][price]", "price_over"),
-    ]
-}
+use super::{get, post, ready, send, session_params};
+use crate::fake_stripe::{Endpoint, FakePrice, FakeStripe};
 
 #[tokio::test]
 async fn only_the_key_is_let_in() {
@@ -395,78 +311,77 @@ async fn every_request_is_recorded() {
 }
 
 #[tokio::test]
-async fn events_are_delivered_in_the_order_given_and_as_often() {
-    let stripe = FakeStripe::start();
-    let (url, received) = listener();
-    let first = stripe.event("product.created", &json!({"id": "prod_1"}));
-    let second = stripe.event("product.updated", &json!({"id": "prod_1"}));
-    let answers = stripe
-        .deliver(&url, [&second, &first, &second], Utc::now())
-        .await;
-    assert_eq!(answers, vec![(200, "got it".to_owned()); 3]);
-    let received = received.lock().unwrap();
-    let ids: Vec<_> = received
-        .iter()
-        .map(|(_, body)| body["id"].clone())
-        .collect();
+async fn a_trial_begins_without_a_payment() {
+    let (stripe, customer) = ready().await;
+    let now: DateTime<Utc> = "2026-03-01T00:00:00Z".parse().unwrap();
+    stripe.set_now(now);
+    let mut params = session_params(&customer);
+    params.push(("subscription_data[trial_period_days]", "14"));
+    params.push(("allow_promotion_codes", "true"));
+    let session = post(&stripe, "/v1/checkout/sessions", &params, None).await;
+    assert_eq!(session.body["allow_promotion_codes"], true);
+    let events = stripe.complete_checkout(&session.id());
+    let subscription = &events[0]["data"]["object"];
+    let end = now.timestamp() + 14 * 86_400;
+    assert_eq!(subscription["status"], "trialing");
+    assert_eq!(subscription["trial_start"], now.timestamp());
+    for at in [
+        &subscription["trial_end"],
+        &subscription["items"]["data"][0]["current_period_end"],
+    ] {
+        assert_eq!(at, end);
+    }
     assert_eq!(
-        ids,
-        [
-            second["id"].clone(),
-            first["id"].clone(),
-            second["id"].clone()
-        ]
+        events[2]["data"]["object"]["payment_status"],
+        "no_payment_required"
     );
+    assert!(stripe.charges().is_empty());
+
+    let id = subscription["id"].as_str().unwrap();
+    stripe.end_period(id);
+    assert_eq!(stripe.subscription(id)["status"], "active");
+    assert_eq!(stripe.charges()[0]["amount"], 4900);
+
+    for (name, value) in [
+        ("subscription_data[trial_period_days]", "0"),
+        ("allow_promotion_codes", "yes"),
+    ] {
+        let mut params = session_params(&customer);
+        params.push((name, value));
+        let refused = post(&stripe, "/v1/checkout/sessions", &params, None).await;
+        assert_eq!((refused.status, refused.error().2), (400, name));
+    }
+}
+
+#[tokio::test]
+async fn the_portal_wants_a_customer_and_an_address() {
+    let (stripe, customer) = ready().await;
+    let path = "/v1/billing_portal/sessions";
+    let back = ("return_url", "https://app.example/account");
+    let session = post(&stripe, path, &[("customer", &customer), back], None).await;
+    session.id();
     assert!(
-        received
-            .iter()
-            .all(|(signature, _)| signature.starts_with("t="))
+        session.body["url"]
+            .as_str()
+            .unwrap()
+            .starts_with("https://")
     );
+    assert_eq!(session.body["return_url"], back.1);
+    let refused = post(&stripe, path, &[back], None).await;
+    assert_eq!(refused.error(), (400, "parameter_missing", "customer"));
+    let refused = post(&stripe, path, &[("customer", "cus_no"), back], None).await;
+    assert_eq!(refused.error(), (400, "resource_missing", "customer"));
+    let params = [("customer", customer.as_str()), ("return_url", "/account")];
+    let refused = post(&stripe, path, &params, None).await;
+    assert_eq!(refused.error(), (400, "url_invalid", "return_url"));
 }
 
-type Received = Arc<Mutex<Vec<(String, Value)>>>;
-
-/// A place to deliver to that keeps what it gets. It lives as long as the test process.
-fn listener() -> (String, Received) {
-    let received = Received::default();
-    let (started, starting) = std::sync::mpsc::channel();
-    let kept = web::Data::from(Arc::clone(&received));
-    std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async move {
-            let server = HttpServer::new(move || {
-                App::new()
-                    .app_data(kept.clone())
-                    .default_service(web::to(keep))
-            })
-            .workers(1)
-            .disable_signals()
-            .bind(("127.0.0.1", 0))
-            .unwrap();
-            started.send(server.addrs()[0]).unwrap();
-            server.run().await.unwrap();
-        });
-    });
-    (
-        format!("http://{}/webhook", starting.recv().unwrap()),
-        received,
-    )
-}
-
-async fn keep(
-    http: HttpRequest,
-    body: web::Bytes,
-    received: web::Data<Mutex<Vec<(String, Value)>>>,
-) -> HttpResponse {
-    let signature = http
-        .headers()
-        .get("stripe-signature")
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned();
-    received
-        .lock()
-        .unwrap()
-        .push((signature, serde_json::from_slice(&body).unwrap()));
-    HttpResponse::Ok().body("got it")
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day() {
+    let stripe = FakeStripe::start();
+    let params = [("name", "A")];
+    let first = post(&stripe, "/v1/customers", &params, Some("k1")).await;
+    stripe.set_now(Utc::now() + chrono::TimeDelta::hours(25));
+    let later = post(&stripe, "/v1/customers", &params, Some("k1")).await;
+    assert_ne!(first.id(), later.id());
 }
