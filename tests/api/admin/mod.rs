@@ -1,5 +1,6 @@
 //! What operators do, what is kept of it, and what they configure.
 
+mod backfill;
 mod grants;
 mod keys;
 mod settings;

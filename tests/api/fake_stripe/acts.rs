@@ -62,6 +62,19 @@ impl FakeStripe {
         self.act(|state| state.fail_payment(id)).1
     }
 
+    /// The subscription's period ends and the next one is not paid: the subscription is past due.
+    pub(crate) fn fail_renewal(&self, id: &str) -> Vec<Value> {
+        self.decline_payments(true);
+        let events = self.end_period(id);
+        self.decline_payments(false);
+        events
+    }
+
+    /// What was overdue is paid after all.
+    pub(crate) fn pay_overdue(&self, id: &str) -> Vec<Value> {
+        self.act(|state| state.pay_overdue(id)).1
+    }
+
     /// From now on every card is declined, or none.
     pub(crate) fn decline_payments(&self, declined: bool) {
         self.state().declining = declined;
@@ -105,6 +118,14 @@ impl FakeStripe {
     /// The payer's bank claims the money back. Returns the dispute's id, too.
     pub(crate) fn open_dispute(&self, charge: &str) -> (String, Vec<Value>) {
         self.act(|state| state.open_dispute(charge))
+    }
+
+    /// The dispute of a payment.
+    pub(crate) fn dispute_of(&self, charge: &str) -> String {
+        let state = self.state();
+        let mut disputes = state.disputes.values();
+        let found = disputes.find(|dispute| dispute["charge"] == charge);
+        super::objects::text(found.expect("the payment is disputed"), "id")
     }
 
     /// The dispute is decided: `won` or `lost`.

@@ -87,6 +87,8 @@ pub(crate) enum Fault {
     DropAfterEffect,
     /// The work is done, the answer comes this much later.
     StallAfterEffect(Duration),
+    /// None: this one request goes through, and the fault after it comes second.
+    Pass,
     /// The connection dies before anything is done.
     DropBeforeEffect,
     /// Nothing is done; answered with this status and these headers.

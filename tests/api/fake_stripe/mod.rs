@@ -11,6 +11,7 @@
 
 mod acts;
 mod checkouts;
+#[cfg(test)]
 mod contract;
 mod endings;
 mod endpoints;

@@ -51,6 +51,18 @@ impl State {
         self.bill(&before, &mut after);
     }
 
+    /// The invoices that were not paid are, and the subscription is active again.
+    pub(crate) fn pay_overdue(&mut self, id: &str) {
+        for overdue in self.open_invoices(id) {
+            let invoice = self.pay_invoice(&overdue);
+            self.tell("invoice.paid", &invoice);
+        }
+        let before = self.subscriptions[id].clone();
+        let mut after = before.clone();
+        after["status"] = json!("active");
+        self.store_changed(&before, &after);
+    }
+
     /// A renewal cannot be paid. The period stays what it was.
     pub(crate) fn fail_payment(&mut self, id: &str) {
         let before = self.subscriptions[id].clone();

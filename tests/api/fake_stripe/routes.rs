@@ -68,7 +68,7 @@ async fn answer(http: HttpRequest, body: web::Bytes, state: Shared) -> HttpRespo
         }) => {
             return failure(status, retry_after, should_retry);
         }
-        Some(Fault::DropAfterEffect | Fault::StallAfterEffect(_)) | None => {}
+        Some(Fault::Pass | Fault::DropAfterEffect | Fault::StallAfterEffect(_)) | None => {}
     }
     let outcome = match authenticate(&http) {
         Ok(()) => serve_one(
