@@ -85,7 +85,9 @@ pub(crate) fn serve_one(request: &Recorded, state: &mut State) -> Result<(Value,
         ));
     };
     if request.method == "POST" {
-        state.once(request, |state, params| write(state, endpoint, id, params))
+        state.once(request, |state, params| {
+            write(state, endpoint, id, request, params)
+        })
     } else {
         state.plainly(request, |state, params| {
             serve_plainly(state, endpoint, id, &request.path, params)
@@ -97,6 +99,7 @@ fn write(
     state: &mut State,
     endpoint: Endpoint,
     id: &str,
+    request: &Recorded,
     params: Params,
 ) -> Result<Value, Refusal> {
     match endpoint {
@@ -112,7 +115,9 @@ fn write(
         Endpoint::CreateSchedule => state.create_schedule(params),
         Endpoint::UpdateSchedule => state.update_schedule(id, params),
         Endpoint::ReleaseSchedule => state.release_schedule(id, params),
-        Endpoint::CreateMeterEvent => state.create_meter_event(params),
+        Endpoint::CreateMeterEvent => {
+            state.create_meter_event(params, request.idempotency_key.as_deref())
+        }
         Endpoint::AdjustMeterEvent => state.adjust_meter_event(params),
         Endpoint::CreateRefund => state.create_refund(params),
         _ => unreachable!("{endpoint:?} is not written to"),

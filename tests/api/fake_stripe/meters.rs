@@ -21,6 +21,8 @@ const NEWEST: TimeDelta = TimeDelta::minutes(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MeterEvent {
     pub(crate) identifier: String,
+    /// The idempotency key that it came under.
+    pub(crate) key: Option<String>,
     /// As told: whether there is such a customer is not looked at.
     pub(crate) customer: String,
     pub(crate) value: i64,
@@ -77,7 +79,11 @@ impl MeterBook {
 }
 
 impl State {
-    pub(crate) fn create_meter_event(&mut self, mut params: Params) -> Result<Value, Refusal> {
+    pub(crate) fn create_meter_event(
+        &mut self,
+        mut params: Params,
+        key: Option<&str>,
+    ) -> Result<Value, Refusal> {
         let event_name = meter_name(&mut params)?;
         let payload = params.map("payload")?;
         let given = params.optional("identifier");
@@ -117,6 +123,7 @@ impl State {
         }
         self.meter.events.push(MeterEvent {
             identifier: identifier.clone(),
+            key: key.map(str::to_owned),
             customer,
             value,
             timestamp,
@@ -250,22 +257,22 @@ impl State {
 
     /// Events turn out to be of no use. Returns the thin event that says so.
     pub(crate) fn refuse_usage(&mut self, identifiers: &[&str], code: &str) -> Value {
+        let mut samples = Vec::new();
         for event in &mut self.meter.events {
             if identifiers.contains(&event.identifier.as_str()) {
                 event.refused = Some(code.to_owned());
+                // Stripe names the request's idempotency key there.
+                let request = event.key.as_ref().unwrap_or(&event.identifier);
+                samples.push(json!({
+                    "error_message": format!("The event cannot be used: {code}."),
+                    "request": {"identifier": request},
+                }));
             }
         }
-        let samples: Vec<_> = identifiers
-            .iter()
-            .map(|identifier| {
-                json!({"error_message": format!("The event cannot be used: {code}."),
-                       "request": {"identifier": identifier}})
-            })
-            .collect();
-        let count = identifiers.len();
+        let count = samples.len();
         let stamp = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let data = json!({
-            "developer_message_summary": format!("There is {count} invalid event"),
+            "developer_message_summary": format!("Events that are invalid: {count}"),
             "reason": {
                 "error_count": count,
                 "error_types": [{"code": code, "error_count": count, "sample_errors": samples}],

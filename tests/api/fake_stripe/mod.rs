@@ -26,6 +26,7 @@ mod old_shape;
 mod params;
 mod payments;
 mod periods;
+mod phases;
 mod portal;
 mod refunds;
 mod routes;

@@ -94,6 +94,7 @@ async fn what_was_told_lately_can_be_taken_back() {
     assert_eq!(stripe.meter_total(&customer), 5);
     let expected = MeterEvent {
         identifier: "u-1".to_owned(),
+        key: None,
         customer: customer.clone(),
         value: 5,
         timestamp: noon(),

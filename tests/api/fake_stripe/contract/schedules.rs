@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, delete, get, kinds, post, sold};
+use super::{Answer, delete, get, kinds, post, ready, session_params, sold};
 use crate::fake_stripe::{FakePrice, FakeStripe};
 
 async fn create(stripe: &FakeStripe, subscription: &str) -> Answer {
@@ -206,4 +206,28 @@ async fn a_released_schedule_is_done() {
     let path = format!("/v1/subscription_schedules/{schedule}");
     assert_eq!(get(&stripe, &path).await.body["status"], "canceled");
     assert_eq!(create(&stripe, &id).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_trial_goes_on_only_if_the_phase_says_so() {
+    let (stripe, customer) = ready().await;
+    stripe.add_price(FakePrice::monthly("price_more", 9900));
+    let mut params = session_params(&customer)[..9].to_vec();
+    params.push(("subscription_data[trial_period_days]", "14"));
+    let session = post(&stripe, "/v1/checkout/sessions", &params, None).await;
+    let events = stripe.complete_checkout(&session.id());
+    let id = events[0]["data"]["object"]["id"].as_str().unwrap();
+    let schedule = create(&stripe, id).await;
+    let trial_end = stripe.subscription(id)["trial_end"].to_string();
+    assert_eq!(
+        schedule.body["phases"][0]["trial_end"].to_string(),
+        trial_end
+    );
+    let mut params = plan(&schedule.body);
+    params.push(("phases[0][trial_end]", trial_end));
+    update(&stripe, &schedule.id(), &params).await.id();
+    assert_eq!(stripe.subscription(id)["status"], "trialing");
+    params.pop();
+    update(&stripe, &schedule.id(), &params).await.id();
+    assert_eq!(stripe.subscription(id)["status"], "active");
 }
