@@ -4,9 +4,9 @@ use stripe_billing::subscription_schedule::{
     UpdateSubscriptionSchedule, UpdateSubscriptionSchedulePhases,
     UpdateSubscriptionSchedulePhasesDiscounts, UpdateSubscriptionSchedulePhasesDuration,
     UpdateSubscriptionSchedulePhasesDurationInterval, UpdateSubscriptionSchedulePhasesEndDate,
-    UpdateSubscriptionSchedulePhasesItems, UpdateSubscriptionSchedulePhasesItemsDiscounts,
-    UpdateSubscriptionSchedulePhasesProrationBehavior, UpdateSubscriptionSchedulePhasesStartDate,
-    UpdateSubscriptionSchedulePhasesTrialEnd, UpdateSubscriptionScheduleProrationBehavior,
+    UpdateSubscriptionSchedulePhasesItems, UpdateSubscriptionSchedulePhasesProrationBehavior,
+    UpdateSubscriptionSchedulePhasesStartDate, UpdateSubscriptionSchedulePhasesTrialEnd,
+    UpdateSubscriptionScheduleProrationBehavior,
 };
 use stripe_shared::SubscriptionScheduleEndBehavior;
 
@@ -15,7 +15,7 @@ use super::objects::{
 };
 use super::plan_change::replaces;
 use super::sales::marks;
-use super::wire::path_id;
+use super::wire::{Extended, path_id};
 use crate::providers::{PlanChange, ProviderError};
 
 /// Asks for the change in a schedule that was just made from the subscription, and so has one phase: the running period.
@@ -24,7 +24,7 @@ pub(super) fn planned_change(
     schedule: &Schedule,
     subscription: &Subscription,
     change: &PlanChange,
-) -> Result<UpdateSubscriptionSchedule, ProviderError> {
+) -> Result<Extended<UpdateSubscriptionSchedule>, ProviderError> {
     let running = schedule.phases.last();
     let Some((running, start, end)) =
         running.and_then(|phase| Some((phase, phase.start_date?, phase.end_date?)))
@@ -33,10 +33,9 @@ pub(super) fn planned_change(
             reason: "a new subscription schedule without a phase".to_owned(),
         });
     };
-    let mut until_then = phase(
-        running,
-        running.items.iter().map(PhaseItem::asked).collect(),
-    );
+    let mut more = Vec::new();
+    let same = running.items.iter().map(AskedItem::like).collect();
+    let mut until_then = phase(running, same, 0, &mut more);
     until_then.start_date = Some(UpdateSubscriptionSchedulePhasesStartDate::Timestamp(start));
     until_then.end_date = Some(UpdateSubscriptionSchedulePhasesEndDate::Timestamp(end));
     until_then.trial_end = running
@@ -44,7 +43,8 @@ pub(super) fn planned_change(
         .map(UpdateSubscriptionSchedulePhasesTrialEnd::Timestamp);
     until_then.metadata = Some(running.metadata.0.clone()).filter(|marks| !marks.is_empty());
 
-    let mut from_then = phase(running, new_items(running, subscription, change));
+    let new = new_items(running, subscription, change);
+    let mut from_then = phase(running, new, 1, &mut more);
     from_then.metadata = Some(marks(
         &change.customer_id,
         &change.plan_tier,
@@ -53,17 +53,35 @@ pub(super) fn planned_change(
     from_then.duration = Some(one_period(subscription, change));
     from_then.proration_behavior = Some(UpdateSubscriptionSchedulePhasesProrationBehavior::None);
 
-    Ok(UpdateSubscriptionSchedule::new(path_id(&schedule.id)?)
+    let request = UpdateSubscriptionSchedule::new(path_id(&schedule.id)?)
         .end_behavior(SubscriptionScheduleEndBehavior::Release)
         .proration_behavior(UpdateSubscriptionScheduleProrationBehavior::None)
-        .phases([until_then, from_then]))
+        .phases([until_then, from_then]);
+    Ok(Extended { request, more })
 }
 
-/// What both phases have in common with the running one.
+/// What both phases have in common with the running one. The discounts of single items are put down in `more`: in the typed
+/// request they lie deeper than its encoder goes, which panics there.
 fn phase(
     running: &Phase,
-    items: Vec<UpdateSubscriptionSchedulePhasesItems>,
+    items: Vec<AskedItem>,
+    nth: usize,
+    more: &mut Vec<(String, String)>,
 ) -> UpdateSubscriptionSchedulePhases {
+    for (i, item) in items.iter().enumerate() {
+        for (d, discount) in item.discounts.iter().enumerate() {
+            let (discount, coupon, promotion_code) = discount.asked();
+            for (name, value) in [
+                ("discount", discount),
+                ("coupon", coupon),
+                ("promotion_code", promotion_code),
+            ] {
+                let name = format!("phases[{nth}][items][{i}][discounts][{d}][{name}]");
+                more.extend(value.map(|value| (name, value)));
+            }
+        }
+    }
+    let items: Vec<_> = items.into_iter().map(|asked| asked.item).collect();
     let mut phase = UpdateSubscriptionSchedulePhases::new(items);
     phase.discounts = some(running.discounts.iter().map(|of| {
         let mut discount = UpdateSubscriptionSchedulePhasesDiscounts::new();
@@ -74,44 +92,34 @@ fn phase(
     phase
 }
 
-/// The running phase's items, those of our plans replaced by the new plan's. The new base price inherits what the former
-/// one had of its own: tax rates, discounts.
-fn new_items(
-    running: &Phase,
+/// The running phase's items, those of our plans replaced by the new plan's. The new prices inherit what the former ones
+/// had of their own: tax rates, discounts.
+fn new_items<'a>(
+    running: &'a Phase,
     subscription: &Subscription,
     change: &PlanChange,
-) -> Vec<UpdateSubscriptionSchedulePhasesItems> {
+) -> Vec<AskedItem<'a>> {
     let (ours, others): (Vec<_>, Vec<_>) = running
         .items
         .iter()
         .partition(|item| item.price_id().is_some_and(|id| replaces(change, id)));
-    let is_metered = |item: &&&PhaseItem| {
-        subscription
-            .items()
-            .iter()
-            .any(|of| of.price_id() == item.price_id() && of.is_metered())
+    let metered = |item: &PhaseItem| {
+        let of = subscription.items().iter();
+        of.filter(|of| of.is_metered())
+            .any(|of| of.price_id() == item.price_id())
     };
-    let mut base = ours
-        .iter()
-        .find(|item| !is_metered(item))
-        .map_or_else(UpdateSubscriptionSchedulePhasesItems::new, |item| {
-            item.asked()
-        });
-    base.price = Some(change.base_price_id.clone());
-    base.quantity = Some(1);
-    let mut items = vec![base];
-    if let Some(price) = &change.overage_price_id {
-        let mut overage = ours
-            .iter()
-            .find(|item| is_metered(item))
-            .map_or_else(UpdateSubscriptionSchedulePhasesItems::new, |item| {
-                item.asked()
-            });
-        overage.price = Some(price.clone());
-        items.push(overage);
-    }
-    items.extend(others.into_iter().map(PhaseItem::asked));
-    items
+    let former = |is_metered| ours.iter().find(|item| metered(item) == is_metered);
+    let instead_of = |former: Option<&&'a PhaseItem>, price: &str, quantity| {
+        let mut asked = former.map_or_else(AskedItem::default, |former| AskedItem::like(former));
+        asked.item.price = Some(price.to_owned());
+        asked.item.quantity = quantity;
+        asked
+    };
+    let base = instead_of(former(false), &change.base_price_id, Some(1));
+    let overage = change.overage_price_id.as_deref();
+    let overage = overage.map(|price| instead_of(former(true), price, None));
+    let kept = others.into_iter().map(AskedItem::like);
+    [base].into_iter().chain(overage).chain(kept).collect()
 }
 
 /// As long as the subscription's own period. The phase only has to begin: after it the subscription stays as it then is.
@@ -136,19 +144,24 @@ fn one_period(
     period
 }
 
-impl PhaseItem {
-    /// The item as it is, to be asked for again.
-    fn asked(&self) -> UpdateSubscriptionSchedulePhasesItems {
-        let mut item = UpdateSubscriptionSchedulePhasesItems::new();
-        item.price = self.price_id().map(str::to_owned);
-        item.quantity = self.quantity;
-        item.tax_rates = some(self.tax_rates.iter().map(id));
-        item.discounts = some(self.discounts.iter().map(|of| {
-            let mut discount = UpdateSubscriptionSchedulePhasesItemsDiscounts::new();
-            (discount.discount, discount.coupon, discount.promotion_code) = of.asked();
-            discount
-        }));
-        item
+/// An item to be asked for.
+#[derive(Default)]
+struct AskedItem<'a> {
+    item: UpdateSubscriptionSchedulePhasesItems,
+    discounts: &'a [PhaseDiscount],
+}
+
+impl<'a> AskedItem<'a> {
+    /// As it is.
+    fn like(item: &'a PhaseItem) -> Self {
+        let mut asked = UpdateSubscriptionSchedulePhasesItems::new();
+        asked.price = item.price_id().map(str::to_owned);
+        asked.quantity = item.quantity;
+        asked.tax_rates = some(item.tax_rates.iter().map(id));
+        Self {
+            item: asked,
+            discounts: &item.discounts,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::Stripe;
 use super::objects::{Item, Reference, Schedule, Subscription};
 use super::phases::planned_change;
 use super::sales::marks;
-use super::subscriptions::Emptying;
+use super::subscriptions::Change;
 use super::wire::path_id;
 use crate::providers::{ChangeWhen, PlanChange, ProviderError};
 
@@ -49,17 +49,17 @@ impl Stripe {
             return Ok(());
         }
         // A request that waits for its payment may carry neither marks nor the end that is taken back.
-        let mut update = Emptying::of(UpdateSubscription::new(path_id(&found.id)?));
-        update.stay(found.cancellation());
+        let mut rest = Change::of(path_id(&found.id)?);
+        rest.stay(found.cancellation());
         let marks = marks(&change.customer_id, &change.plan_tier, change.plan_version);
         if marks
             .iter()
             .any(|(mark, value)| found.metadata.get(mark) != Some(value))
         {
-            update.with(|request| request.metadata(marks));
+            rest.with(|request| request.metadata(marks));
         }
-        if update.says_something {
-            self.change::<Subscription>(&update).await?;
+        if let Some(rest) = rest.said() {
+            self.change::<Subscription>(rest).await?;
         }
         Ok(())
     }
@@ -77,10 +77,10 @@ impl Stripe {
         }
         self.release(found.schedule()).await?;
         let id = path_id(&found.id)?;
-        let mut update = Emptying::of(UpdateSubscription::new(id));
-        update.stay(cancellation);
-        if update.says_something {
-            self.change::<Subscription>(&update).await?;
+        let mut stay = Change::of(id);
+        stay.stay(cancellation);
+        if let Some(stay) = stay.said() {
+            self.change::<Subscription>(stay).await?;
         }
         if changed_items(found.items(), change).is_empty() {
             return Ok(());

@@ -7,11 +7,10 @@ use stripe_billing::subscription::{
 use stripe_billing::subscription_schedule::{
     ReleaseSubscriptionSchedule, RetrieveSubscriptionSchedule,
 };
-use stripe_client_core::{RequestBuilder, StripeRequest};
 
 use super::Stripe;
 use super::objects::{Cancellation, Identified, Reference, Schedule, Subscription};
-use super::wire::path_id;
+use super::wire::{Extended, path_id};
 use crate::providers::{FinalInvoice, ProviderError};
 
 impl Stripe {
@@ -88,13 +87,13 @@ impl Stripe {
         if found.cancellation().is_some() {
             self.release(found.schedule()).await?;
         }
-        let mut update = Emptying::of(UpdateSubscription::new(path_id(id)?));
-        update.stay(found.cancellation());
+        let mut change = Change::of(path_id(id)?);
+        change.stay(found.cancellation());
         if found.is_collection_paused() {
-            update.empty("pause_collection");
+            change.empty("pause_collection");
         }
-        if update.says_something {
-            self.change::<Identified>(&update).await?;
+        if let Some(change) = change.said() {
+            self.change::<Identified>(change).await?;
         }
         if found.is_paused() {
             let anchor = ResumeSubscriptionBillingCycleAnchor::new(
@@ -107,34 +106,33 @@ impl Stripe {
     }
 }
 
-/// A change of a subscription that can also empty fields: Stripe empties what is sent empty, which the generated types
-/// have no words for.
-pub(super) struct Emptying {
-    request: UpdateSubscription,
-    emptied: Vec<&'static str>,
-    /// Whether there is anything to send.
-    pub(super) says_something: bool,
+/// A change of a subscription that can also empty fields: Stripe empties what is sent empty.
+pub(super) struct Change {
+    said: Extended<UpdateSubscription>,
+    says_something: bool,
 }
 
-impl Emptying {
+impl Change {
     /// A change that says nothing yet.
-    pub(super) const fn of(request: UpdateSubscription) -> Self {
+    pub(super) fn of(id: &str) -> Self {
         Self {
-            request,
-            emptied: Vec::new(),
+            said: Extended {
+                request: UpdateSubscription::new(id),
+                more: Vec::new(),
+            },
             says_something: false,
         }
     }
 
     /// Says something.
     pub(super) fn with(&mut self, say: impl FnOnce(UpdateSubscription) -> UpdateSubscription) {
-        self.request = say(self.request.clone());
+        self.said.request = say(self.said.request.clone());
         self.says_something = true;
     }
 
     /// Empties a field.
-    pub(super) fn empty(&mut self, field: &'static str) {
-        self.emptied.push(field);
+    fn empty(&mut self, field: &str) {
+        self.said.more.push((field.to_owned(), String::new()));
         self.says_something = true;
     }
 
@@ -146,17 +144,9 @@ impl Emptying {
             None => {}
         }
     }
-}
 
-impl StripeRequest for Emptying {
-    type Output = ();
-
-    fn build(&self) -> RequestBuilder {
-        let mut request = self.request.build();
-        let said = request.body.take().filter(|body| !body.is_empty());
-        let emptied = self.emptied.iter().map(|field| format!("{field}="));
-        let pairs: Vec<String> = said.into_iter().chain(emptied).collect();
-        request.body = Some(pairs.join("&"));
-        request
+    /// What is to be sent, if there is anything.
+    pub(super) fn said(&self) -> Option<&Extended<UpdateSubscription>> {
+        self.says_something.then_some(&self.said)
     }
 }

@@ -6,7 +6,8 @@ use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
-use stripe_client_core::{StripeMethod, StripeRequest, VERSION};
+use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest, VERSION};
+use url::form_urlencoded;
 
 use super::Stripe;
 use super::objects::{ErrorBody, HasId, List};
@@ -166,6 +167,32 @@ impl Stripe {
             code: detail.code.or(detail.kind),
             message,
         }
+    }
+}
+
+/// A typed request, and parameters that the generated types have no words for.
+pub(super) struct Extended<R> {
+    /// What they have words for.
+    pub(super) request: R,
+    /// Names and values.
+    pub(super) more: Vec<(String, String)>,
+}
+
+impl<R: StripeRequest> StripeRequest for Extended<R> {
+    type Output = R::Output;
+
+    fn build(&self) -> RequestBuilder {
+        let mut request = self.request.build();
+        let mut body = request.body.take().unwrap_or_default();
+        if !body.is_empty() && !self.more.is_empty() {
+            body.push('&');
+        }
+        let end = body.len();
+        let pairs = form_urlencoded::Serializer::for_suffix(body, end)
+            .extend_pairs(&self.more)
+            .finish();
+        request.body = Some(pairs);
+        request
     }
 }
 

@@ -1,5 +1,14 @@
 //! What is asked of Stripe and read from its objects, in present and former shapes. Wire traffic is tested in `tests/api`.
 
+mod ends;
+mod events;
+mod fixtures;
+mod history;
+mod payments;
+mod plans;
+mod script;
+mod usage;
+
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde_json::{Value, json};
