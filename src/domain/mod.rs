@@ -4,11 +4,13 @@ pub mod actor;
 pub mod api_key;
 pub mod catalogue;
 pub mod decision;
+pub mod duplicates;
 pub mod event_id;
 #[cfg(test)]
 mod fixtures;
 pub mod ids;
 pub mod money;
+pub mod payment;
 pub mod period;
 pub mod permission;
 pub mod plans;

@@ -360,7 +360,10 @@ impl Subscription {
             }
             // A pause starts no grace, and ends none that runs; what follows it has none either.
             S::Paused => lapsed = true,
-            S::Canceled if !report.end_with_grace => grace = None,
+            S::Canceled | S::Expired if !report.end_with_grace => {
+                lapsed = true;
+                grace = None;
+            }
             _ => {}
         }
 

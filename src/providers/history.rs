@@ -1,5 +1,6 @@
 //! What a provider remembers: payments, and lists of events and subscriptions.
 
+pub use crate::domain::payment::DisputeState;
 use crate::domain::provider_event::IncomingEvent;
 
 /// A payment, with what went back of it.
@@ -19,17 +20,6 @@ pub struct ProviderCharge {
     pub currency: String,
     /// Whether the payer's bank claims it back.
     pub dispute: Option<DisputeState>,
-}
-
-/// Where a dispute stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DisputeState {
-    /// Not decided.
-    UnderReview,
-    /// The payment stands.
-    Won,
-    /// The payment went back.
-    Lost,
 }
 
 /// An event as the provider keeps it.
