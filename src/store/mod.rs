@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod audit;
+pub mod charges;
 pub mod checkout_sessions;
 pub mod clock;
 pub mod counters;
@@ -21,6 +22,7 @@ pub mod reservations;
 #[allow(missing_docs, reason = "columns are described in the migrations")]
 pub mod schema;
 mod statement;
+pub mod subscription_endings;
 pub mod subscriptions;
 pub mod transaction;
 

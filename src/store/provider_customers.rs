@@ -90,6 +90,29 @@ pub fn begin_anew(
     Ok(())
 }
 
+/// Forgets that name of the customer, who is gone at the provider; the next one is made under another key. Returns `false` where the
+/// customer has another name by now.
+pub fn unbind(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+    provider_customer_id: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let unbound = diesel::update(
+        provider_customers::table
+            .find((customer, provider.as_str()))
+            .filter(provider_customers::provider_customer_id.eq(provider_customer_id)),
+    )
+    .set((
+        provider_customers::provider_customer_id.eq(None::<String>),
+        provider_customers::generation.eq(provider_customers::generation + 1),
+        provider_customers::updated_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(unbound == 1)
+}
+
 /// Our customer of that name.
 pub fn customer_of(
     conn: &mut PgConnection,

@@ -295,13 +295,18 @@ pub fn holds(
     id: &str,
     fence: i64,
 ) -> QueryResult<bool> {
-    let current: Option<i64> = subscription_leases::table
+    Ok(hold(conn, provider, id)? == Some(fence))
+}
+
+/// Keeps others from taking the lease until the transaction ends, and tells the number that holds; `None`: nobody ever took it. Whoever
+/// needs the customer's lock, too, comes here first, as everyone does.
+pub fn hold(conn: &mut PgConnection, provider: ProviderName, id: &str) -> QueryResult<Option<i64>> {
+    subscription_leases::table
         .find((provider.as_str(), id))
         .select(subscription_leases::fence)
         .for_update()
         .first(conn)
-        .optional()?;
-    Ok(current == Some(fence))
+        .optional()
 }
 
 /// Remembers whose subscription it is.

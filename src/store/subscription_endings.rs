@@ -1,0 +1,251 @@
+//! Subscriptions that must be ended at their provider: noted in the transaction that finds out, carried out by a job.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use uuid::Uuid;
+
+use super::schema::subscription_endings;
+use super::unreadable;
+use crate::domain::payment::{EndingReason, EndingState};
+use crate::domain::subscription::Subscription;
+
+/// Notes that a subscription of the customer must be ended, unless that is noted already (`false`). `refund`: what was paid for it last is
+/// given back, too.
+pub fn note(
+    conn: &mut PgConnection,
+    customer: &str,
+    subscription: &Subscription,
+    reason: EndingReason,
+    refund: bool,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let noted = diesel::insert_into(subscription_endings::table)
+        .values((
+            subscription_endings::customer_id.eq(customer),
+            subscription_endings::subscription_id.eq(subscription.id),
+            subscription_endings::provider.eq(subscription.provider.as_str()),
+            subscription_endings::provider_subscription_id
+                .eq(&subscription.provider_subscription_id),
+            subscription_endings::reason.eq(reason.as_str()),
+            subscription_endings::refund.eq(refund),
+            subscription_endings::state.eq("due"),
+            subscription_endings::attempts.eq(0),
+            subscription_endings::next_attempt_at.eq(now),
+            subscription_endings::created_at.eq(now),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    Ok(noted == 1)
+}
+
+/// An end that is noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted {
+    /// Of which subscription, by our id.
+    pub subscription_id: Uuid,
+    /// Why.
+    pub reason: EndingReason,
+    /// How far it has come.
+    pub state: EndingState,
+    /// How often it was tried to carry it out.
+    pub attempts: i32,
+}
+
+/// The ends that are noted of the customer's subscriptions.
+pub fn of_customer(
+    conn: &mut PgConnection,
+    customer: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Noted>> {
+    type Row = (Uuid, String, String, i32, Option<DateTime<Utc>>);
+    let rows: Vec<Row> = subscription_endings::table
+        .filter(subscription_endings::customer_id.eq(customer))
+        .select((
+            subscription_endings::subscription_id,
+            subscription_endings::reason,
+            subscription_endings::state,
+            subscription_endings::attempts,
+            subscription_endings::claimed_until,
+        ))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(subscription_id, reason, state, attempts, claimed_until)| {
+            let state = match (state.as_str(), claimed_until) {
+                ("done", _) => EndingState::Done,
+                (_, Some(until)) if now < until => EndingState::UnderWay,
+                _ => EndingState::Due,
+            };
+            Ok(Noted {
+                subscription_id,
+                reason: reason_of(&reason)?,
+                state,
+                attempts,
+            })
+        })
+        .collect()
+}
+
+/// Takes back what was noted, unless it was carried out or somebody is at it (`false`).
+pub fn withdraw(
+    conn: &mut PgConnection,
+    customer: &str,
+    subscription_id: Uuid,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let noted = subscription_endings::table
+        .find((customer, subscription_id))
+        .filter(subscription_endings::state.eq("due"))
+        .filter(
+            subscription_endings::claimed_until
+                .is_null()
+                .or(subscription_endings::claimed_until.le(now)),
+        );
+    Ok(diesel::delete(noted).execute(conn)? == 1)
+}
+
+/// The right of one worker to carry out one end.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Whose subscription.
+    pub customer: String,
+    /// Ours.
+    pub subscription_id: Uuid,
+    /// Who bills it.
+    pub provider: String,
+    /// The provider's id.
+    pub provider_subscription_id: String,
+    /// Why it ends.
+    pub reason: EndingReason,
+    /// Whether what was paid for it last is given back.
+    pub refund: bool,
+    /// Attempts, this one included.
+    pub attempts: i32,
+    /// From then on others may claim it; tells this claim from later ones.
+    claimed_until: Option<DateTime<Utc>>,
+}
+
+/// Claims the end that is due first. Should this worker die, it comes up again at `until`.
+pub fn claim(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> QueryResult<Option<Claimed>> {
+    conn.transaction(|conn| {
+        let due: Option<(String, Uuid)> = subscription_endings::table
+            .filter(subscription_endings::state.eq("due"))
+            .filter(subscription_endings::next_attempt_at.le(now))
+            .filter(
+                subscription_endings::claimed_until
+                    .is_null()
+                    .or(subscription_endings::claimed_until.le(now)),
+            )
+            .order(subscription_endings::next_attempt_at)
+            .select((
+                subscription_endings::customer_id,
+                subscription_endings::subscription_id,
+            ))
+            .for_update()
+            .skip_locked()
+            .first(conn)
+            .optional()?;
+        let Some(key) = due else { return Ok(None) };
+        type Row = (
+            String,
+            Uuid,
+            String,
+            String,
+            String,
+            bool,
+            i32,
+            Option<DateTime<Utc>>,
+        );
+        let row: Row = diesel::update(subscription_endings::table.find(key))
+            .set((
+                subscription_endings::attempts.eq(subscription_endings::attempts + 1),
+                subscription_endings::claimed_until.eq(until),
+            ))
+            .returning((
+                subscription_endings::customer_id,
+                subscription_endings::subscription_id,
+                subscription_endings::provider,
+                subscription_endings::provider_subscription_id,
+                subscription_endings::reason,
+                subscription_endings::refund,
+                subscription_endings::attempts,
+                subscription_endings::claimed_until,
+            ))
+            .get_result(conn)?;
+        Ok(Some(Claimed {
+            customer: row.0,
+            subscription_id: row.1,
+            provider: row.2,
+            provider_subscription_id: row.3,
+            reason: reason_of(&row.4)?,
+            refund: row.5,
+            attempts: row.6,
+            claimed_until: row.7,
+        }))
+    })
+}
+
+/// Marks an end carried out. Returns `false`, having changed nothing, where the claim was lost.
+pub fn finish(conn: &mut PgConnection, claim: &Claimed, now: DateTime<Utc>) -> QueryResult<bool> {
+    let done = diesel::update(
+        subscription_endings::table
+            .find((&claim.customer, claim.subscription_id))
+            .filter(subscription_endings::state.eq("due"))
+            .filter(subscription_endings::attempts.eq(claim.attempts))
+            .filter(subscription_endings::claimed_until.eq(claim.claimed_until)),
+    )
+    .set((
+        subscription_endings::state.eq("done"),
+        subscription_endings::error.eq(None::<String>),
+        subscription_endings::claimed_until.eq(None::<DateTime<Utc>>),
+        subscription_endings::done_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(done == 1)
+}
+
+/// Keeps an end for later, with the reason. Returns `false`, having changed nothing, where the claim was lost.
+pub fn postpone(
+    conn: &mut PgConnection,
+    claim: &Claimed,
+    error: &str,
+    next_attempt_at: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let postponed = diesel::update(
+        subscription_endings::table
+            .find((&claim.customer, claim.subscription_id))
+            .filter(subscription_endings::state.eq("due"))
+            .filter(subscription_endings::attempts.eq(claim.attempts))
+            .filter(subscription_endings::claimed_until.eq(claim.claimed_until)),
+    )
+    .set((
+        subscription_endings::error.eq(error),
+        subscription_endings::next_attempt_at.eq(next_attempt_at),
+        subscription_endings::claimed_until.eq(None::<DateTime<Utc>>),
+    ))
+    .execute(conn)?;
+    Ok(postponed == 1)
+}
+
+/// When the next end is due, apart from those that somebody is at.
+pub fn next_due(conn: &mut PgConnection, now: DateTime<Utc>) -> QueryResult<Option<DateTime<Utc>>> {
+    subscription_endings::table
+        .filter(subscription_endings::state.eq("due"))
+        .filter(
+            subscription_endings::claimed_until
+                .is_null()
+                .or(subscription_endings::claimed_until.le(now)),
+        )
+        .order(subscription_endings::next_attempt_at)
+        .select(subscription_endings::next_attempt_at)
+        .first(conn)
+        .optional()
+}
+
+fn reason_of(word: &str) -> QueryResult<EndingReason> {
+    EndingReason::parse(word)
+        .ok_or_else(|| unreadable(format!("reason of a subscription's end {word:?}")))
+}
