@@ -1,6 +1,7 @@
 //! Work that no request waits for. Every job heeds one token and ends after its unit at hand, never within it.
 
 mod cluster;
+mod endings;
 mod inbox;
 mod stale;
 
@@ -35,6 +36,7 @@ impl Jobs {
             spawn(&mut running, "inbox", context, &token, inbox::work);
         }
         spawn(&mut running, "inbox-wake", context, &token, inbox::wake);
+        spawn(&mut running, "endings", context, &token, endings::work);
         spawn(&mut running, "stale", context, &token, stale::watch);
         if let Some(cluster) = cluster {
             let again = token.clone();

@@ -3,10 +3,14 @@
 //! No network call is inside a transaction, and a fetch that was overtaken by a newer one is never written: the lease's
 //! fencing number is checked in the transaction that writes. So is the claim on the event: whoever lost it writes nothing.
 
+mod charges;
+mod customer_deleted;
+mod endings;
 mod meaning;
 mod overdue;
 mod reconcile;
 mod refresh;
+mod second_subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +18,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
+pub use self::endings::end_next;
 pub use self::overdue::refresh_overdue;
 pub use self::reconcile::{
     ReconcileError, Shown, SubscriptionDrift, SubscriptionReconciliation, reconcile_subscriptions,
@@ -48,8 +53,8 @@ enum NotApplied {
         /// How long the provider asked to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The provider has no such subscription, or does not show it yet.
-    #[error("the provider knows no such subscription")]
+    /// The provider has nothing of that id, or does not show it yet.
+    #[error("the provider knows no such object")]
     Missing,
     /// Nothing tells yet whose it is; one that was sold past Plangate will never be anybody's.
     #[error("no customer is bound to this subscription")]
@@ -253,9 +258,13 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
             )
             .await
         }
-        Hint::Charge { .. } | Hint::CustomerDeleted { .. } | Hint::UsageRefused => {
-            Err(NotApplied::Later("not understood yet".to_owned()))
-        }
+        Hint::Charge {
+            provider_charge_id: id,
+        } => charges::apply(context, storefront, claim, &id).await,
+        Hint::CustomerDeleted {
+            provider_customer_id: id,
+        } => customer_deleted::apply(context, storefront, claim, id).await,
+        Hint::UsageRefused => Err(NotApplied::Later("not understood yet".to_owned())),
         // A checkout that sold no subscription is none of ours.
         Hint::Ignored | Hint::CheckoutCompleted { .. } => ignore(context, claim).await,
     }

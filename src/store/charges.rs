@@ -83,11 +83,7 @@ pub fn save(
             charges::created_at.eq(now),
             what_changes,
         ))
-        .on_conflict((
-            charges::customer_id,
-            charges::provider,
-            charges::charge_id,
-        ))
+        .on_conflict((charges::customer_id, charges::provider, charges::charge_id))
         .do_update()
         .set(what_changes)
         .execute(conn)?;

@@ -69,19 +69,21 @@ pub fn of_customer(
         ))
         .load(conn)?;
     rows.into_iter()
-        .map(|(subscription_id, reason, state, attempts, claimed_until)| {
-            let state = match (state.as_str(), claimed_until) {
-                ("done", _) => EndingState::Done,
-                (_, Some(until)) if now < until => EndingState::UnderWay,
-                _ => EndingState::Due,
-            };
-            Ok(Noted {
-                subscription_id,
-                reason: reason_of(&reason)?,
-                state,
-                attempts,
-            })
-        })
+        .map(
+            |(subscription_id, reason, state, attempts, claimed_until)| {
+                let state = match (state.as_str(), claimed_until) {
+                    ("done", _) => EndingState::Done,
+                    (_, Some(until)) if now < until => EndingState::UnderWay,
+                    _ => EndingState::Due,
+                };
+                Ok(Noted {
+                    subscription_id,
+                    reason: reason_of(&reason)?,
+                    state,
+                    attempts,
+                })
+            },
+        )
         .collect()
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use diesel::prelude::*;
 
 use super::meaning::{owner, plan_of, report};
+use super::second_subscriptions::{self, Written};
 use super::{NotApplied, settle};
 use crate::domain::provider_event::ProviderStatus;
 use crate::service::context::{Context, Storefront};
@@ -14,7 +15,7 @@ use crate::store::clock::deciding_time;
 use crate::store::inbox::{self, Claim, Status};
 use crate::store::pool::{self, StoreError};
 use crate::store::subscriptions::{self, Cause};
-use crate::store::{customers, provider_customers};
+use crate::store::{customers, provider_customers, subscription_endings};
 
 /// A checkout that ran through.
 pub(super) struct Purchase {
@@ -81,7 +82,8 @@ pub(super) async fn refresh(
     };
     let meter = context.meter.clone();
     let newly_bound = lease.customer.is_none();
-    pool::run(&context.pool, move |conn| {
+    let on_duplicate = context.billing_policy.on_duplicate;
+    let must_end = pool::run(&context.pool, move |conn| {
         let rules = meter.rules();
         let mut whose = None;
         let applied = conn.transaction(|conn| {
@@ -99,8 +101,15 @@ pub(super) async fn refresh(
                 .into_iter()
                 .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
             let plan = plan_of(conn, provider, &plans, &fetched, stored.as_ref())?;
-            let report = report(&fetched, status, plan, stored.as_ref(), now);
-            let base = stored.unwrap_or_else(|| {
+            let mut report = report(&fetched, status, plan, stored.as_ref(), now);
+            if let Some(stored) = stored.as_ref().filter(|_| status.is_terminal()) {
+                // An end that we had to bring about leaves no grace.
+                report.end_with_grace =
+                    subscription_endings::of_customer(conn, &owner.customer, now)?
+                        .iter()
+                        .all(|noted| noted.subscription_id != stored.id);
+            }
+            let base = stored.clone().unwrap_or_else(|| {
                 first_seen(
                     provider,
                     &fetched.id,
@@ -113,7 +122,7 @@ pub(super) async fn refresh(
                 cause: errand.cause(),
                 now,
             };
-            apply_report(
+            let after = apply_report(
                 conn,
                 &plans,
                 &owner.customer,
@@ -122,9 +131,18 @@ pub(super) async fn refresh(
                 report,
                 occasion,
             )?;
+            let written = Written {
+                customer: &owner.customer,
+                before: stored.as_ref(),
+                after: &after,
+            };
+            let must_end =
+                second_subscriptions::look_for(conn, on_duplicate, &plans, written, now)?;
             subscriptions::bind(conn, provider, &fetched.id, &owner.customer)?;
             if let Some(name) = &fetched.provider_customer_id
                 && owner.vouched
+                // Only what lives proves that its customer still exists.
+                && status.is_open()
             {
                 provider_customers::bind(conn, &owner.customer, provider, name, now)?;
             }
@@ -137,7 +155,7 @@ pub(super) async fn refresh(
             if let Some(claim) = &errand.event {
                 settle(conn, claim, Status::Processed, now)?;
             }
-            Ok(())
+            Ok(must_end)
         });
         // Even after an error: the answer to the commit may have been lost.
         if let Some(customer) = whose {
@@ -146,6 +164,9 @@ pub(super) async fn refresh(
         applied
     })
     .await?;
+    if must_end {
+        context.bells.endings.notify_one();
+    }
     if newly_bound {
         wake_the_waiting(context, storefront, id).await;
     }
