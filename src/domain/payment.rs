@@ -136,7 +136,6 @@ impl Circumstances {
             (_, None, _) => Consequence::Nothing,
             (Some(_), _, _) if policy == OnFullRefund::Ignore => Consequence::Nothing,
             (Some(_), Some(true), _) => Consequence::Forfeit,
-            (Some(_), Some(false), Some(_)) => Consequence::Nothing,
             (Some(reason), Some(false), None) => Consequence::End(reason),
             (None, _, Some((reason, state))) if of_payment(reason) && !self.another_is_gone => {
                 match state {
@@ -147,7 +146,7 @@ impl Circumstances {
             }
             // Of a second subscription nothing is taken back: it was ended for another reason.
             (None, _, Some((EndingReason::Duplicate, _))) => self.too_late(),
-            (None, _, _) => Consequence::Nothing,
+            _ => Consequence::Nothing,
         }
     }
 
@@ -317,12 +316,12 @@ mod tests {
 
     #[test]
     fn money_that_stays_after_all_withdraws_an_end_that_was_not_carried_out() {
+        use EndingReason::{DisputeLost, Duplicate, FullRefund};
+        use EndingState::{Done, Due, UnderWay};
         let after = |reason, state| Circumstances {
             ending: Some((reason, state)),
             ..news(Some(REFUNDED), PAID)
         };
-        use EndingReason::{DisputeLost, Duplicate, FullRefund};
-        use EndingState::{Done, Due, UnderWay};
         for reason in [FullRefund, DisputeLost] {
             assert_eq!(follows(after(reason, Due)), Consequence::Withdraw);
             assert_eq!(follows(after(reason, UnderWay)), Consequence::Wait);

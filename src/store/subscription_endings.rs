@@ -106,24 +106,26 @@ pub fn withdraw(
 }
 
 /// The right of one worker to carry out one end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = subscription_endings, check_for_backend(diesel::pg::Pg))]
 pub struct Claimed {
     /// Whose subscription.
-    pub customer: String,
+    pub customer_id: String,
     /// Ours.
     pub subscription_id: Uuid,
     /// Who bills it.
     pub provider: String,
     /// The provider's id.
     pub provider_subscription_id: String,
-    /// Why it ends.
-    pub reason: EndingReason,
+    /// Why it ends: a word of [`EndingReason`].
+    pub reason: String,
     /// Whether what was paid for it last is given back.
     pub refund: bool,
     /// Attempts, this one included.
     pub attempts: i32,
     /// From then on others may claim it; tells this claim from later ones.
-    claimed_until: Option<DateTime<Utc>>,
+    #[diesel(column_name = claimed_until)]
+    until: Option<DateTime<Utc>>,
 }
 
 /// Claims the end that is due first. Should this worker die, it comes up again at `until`.
@@ -151,42 +153,14 @@ pub fn claim(
             .first(conn)
             .optional()?;
         let Some(key) = due else { return Ok(None) };
-        type Row = (
-            String,
-            Uuid,
-            String,
-            String,
-            String,
-            bool,
-            i32,
-            Option<DateTime<Utc>>,
-        );
-        let row: Row = diesel::update(subscription_endings::table.find(key))
+        diesel::update(subscription_endings::table.find(key))
             .set((
                 subscription_endings::attempts.eq(subscription_endings::attempts + 1),
                 subscription_endings::claimed_until.eq(until),
             ))
-            .returning((
-                subscription_endings::customer_id,
-                subscription_endings::subscription_id,
-                subscription_endings::provider,
-                subscription_endings::provider_subscription_id,
-                subscription_endings::reason,
-                subscription_endings::refund,
-                subscription_endings::attempts,
-                subscription_endings::claimed_until,
-            ))
-            .get_result(conn)?;
-        Ok(Some(Claimed {
-            customer: row.0,
-            subscription_id: row.1,
-            provider: row.2,
-            provider_subscription_id: row.3,
-            reason: reason_of(&row.4)?,
-            refund: row.5,
-            attempts: row.6,
-            claimed_until: row.7,
-        }))
+            .returning(Claimed::as_returning())
+            .get_result(conn)
+            .map(Some)
     })
 }
 
@@ -194,10 +168,10 @@ pub fn claim(
 pub fn finish(conn: &mut PgConnection, claim: &Claimed, now: DateTime<Utc>) -> QueryResult<bool> {
     let done = diesel::update(
         subscription_endings::table
-            .find((&claim.customer, claim.subscription_id))
+            .find((&claim.customer_id, claim.subscription_id))
             .filter(subscription_endings::state.eq("due"))
             .filter(subscription_endings::attempts.eq(claim.attempts))
-            .filter(subscription_endings::claimed_until.eq(claim.claimed_until)),
+            .filter(subscription_endings::claimed_until.eq(claim.until)),
     )
     .set((
         subscription_endings::state.eq("done"),
@@ -218,10 +192,10 @@ pub fn postpone(
 ) -> QueryResult<bool> {
     let postponed = diesel::update(
         subscription_endings::table
-            .find((&claim.customer, claim.subscription_id))
+            .find((&claim.customer_id, claim.subscription_id))
             .filter(subscription_endings::state.eq("due"))
             .filter(subscription_endings::attempts.eq(claim.attempts))
-            .filter(subscription_endings::claimed_until.eq(claim.claimed_until)),
+            .filter(subscription_endings::claimed_until.eq(claim.until)),
     )
     .set((
         subscription_endings::error.eq(error),

@@ -123,9 +123,9 @@ async fn finish(context: &Context, claim: Claimed, refunded: bool) -> Result<(),
             let row = AuditRow::new(
                 OURSELVES.to_owned(),
                 "subscription.end",
-                Some(&claim.customer),
+                Some(&claim.customer_id),
                 claim.provider_subscription_id.clone(),
-                json!({"reason": claim.reason.as_str(), "refunded": refunded}),
+                json!({"reason": claim.reason, "refunded": refunded}),
                 now,
             );
             audit::append(conn, &row)?;
@@ -133,9 +133,9 @@ async fn finish(context: &Context, claim: Claimed, refunded: bool) -> Result<(),
         })?;
         if finished {
             tracing::warn!(
-                customer = claim.customer,
+                customer = claim.customer_id,
                 subscription = claim.provider_subscription_id,
-                reason = claim.reason.as_str(),
+                reason = claim.reason,
                 refunded,
                 "subscription ended at the provider"
             );
@@ -151,7 +151,7 @@ async fn postpone(context: &Context, claim: Claimed, error: NotEnded) -> Result<
         let now = deciding_time(conn, clock.as_ref())?;
         let wait = wait_after(&claim, &error, now);
         let reason = error.to_string();
-        let (customer, subscription) = (&claim.customer, &claim.provider_subscription_id);
+        let (customer, subscription) = (&claim.customer_id, &claim.provider_subscription_id);
         if !subscription_endings::postpone(conn, &claim, &reason, now + wait)? {
             tracing::debug!(customer, subscription, reason, "another worker ends it");
         } else if error.is_transient() {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::meaning::{owner, plan_of, report};
+use super::meaning::{Owner, owner, plan_of, report};
 use super::second_subscriptions::{self, Written};
 use super::{NotApplied, settle};
-use crate::domain::provider_event::ProviderStatus;
+use crate::domain::provider_event::{ProviderName, ProviderStatus, ProviderSubscription};
+use crate::domain::subscription::Subscription;
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::{Occasion, apply_report, first_seen};
 use crate::store::checkout_sessions::{self, Ending};
@@ -102,13 +104,8 @@ pub(super) async fn refresh(
                 .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
             let plan = plan_of(conn, provider, &plans, &fetched, stored.as_ref())?;
             let mut report = report(&fetched, status, plan, stored.as_ref(), now);
-            if let Some(stored) = stored.as_ref().filter(|_| status.is_terminal()) {
-                // An end that we had to bring about leaves no grace.
-                report.end_with_grace =
-                    subscription_endings::of_customer(conn, &owner.customer, now)?
-                        .iter()
-                        .all(|noted| noted.subscription_id != stored.id);
-            }
+            report.end_with_grace =
+                !status.is_terminal() || leaves_grace(conn, &owner.customer, stored.as_ref(), now)?;
             let base = stored.clone().unwrap_or_else(|| {
                 first_seen(
                     provider,
@@ -138,20 +135,7 @@ pub(super) async fn refresh(
             };
             let must_end =
                 second_subscriptions::look_for(conn, on_duplicate, &plans, written, now)?;
-            subscriptions::bind(conn, provider, &fetched.id, &owner.customer)?;
-            if let Some(name) = &fetched.provider_customer_id
-                && owner.vouched
-                // Only what lives proves that its customer still exists.
-                && status.is_open()
-            {
-                provider_customers::bind(conn, &owner.customer, provider, name, now)?;
-            }
-            if let Some(purchase) = purchase
-                && let Some((customer, attempt)) =
-                    checkout_sessions::of_session(conn, provider, &purchase.session_id)?
-            {
-                checkout_sessions::end(conn, &customer, attempt, Ending::Complete, now)?;
-            }
+            bind(conn, provider, &fetched, &owner, purchase, now)?;
             if let Some(claim) = &errand.event {
                 settle(conn, claim, Status::Processed, now)?;
             }
@@ -169,6 +153,48 @@ pub(super) async fn refresh(
     }
     if newly_bound {
         wake_the_waiting(context, storefront, id).await;
+    }
+    Ok(())
+}
+
+/// Whether the subscription's end is one that leaves a grace: not where we had to bring it about.
+fn leaves_grace(
+    conn: &mut PgConnection,
+    customer: &str,
+    stored: Option<&Subscription>,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let Some(stored) = stored else {
+        return Ok(true);
+    };
+    let noted = subscription_endings::of_customer(conn, customer, now)?;
+    Ok(noted.iter().all(|noted| noted.subscription_id != stored.id))
+}
+
+/// Remembers whose the subscription is, and that the checkout which sold it is over.
+fn bind(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    fetched: &ProviderSubscription,
+    owner: &Owner,
+    purchase: Option<&Purchase>,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    let customer = owner.customer.as_str();
+    subscriptions::bind(conn, provider, &fetched.id, customer)?;
+    // Only what lives proves that its payer still exists.
+    let lives = matches!(&fetched.status, ProviderStatus::Known(status) if !status.is_terminal());
+    if let Some(name) = &fetched.provider_customer_id
+        && owner.vouched
+        && lives
+    {
+        provider_customers::bind(conn, customer, provider, name, now)?;
+    }
+    if let Some(purchase) = purchase
+        && let Some((customer, attempt)) =
+            checkout_sessions::of_session(conn, provider, &purchase.session_id)?
+    {
+        checkout_sessions::end(conn, &customer, attempt, Ending::Complete, now)?;
     }
     Ok(())
 }
