@@ -123,6 +123,8 @@ pub struct Claimed {
     pub refund: bool,
     /// Attempts, this one included.
     pub attempts: i32,
+    /// When it was noted.
+    pub created_at: DateTime<Utc>,
     /// From then on others may claim it; tells this claim from later ones.
     #[diesel(column_name = claimed_until)]
     until: Option<DateTime<Utc>>,

@@ -23,6 +23,8 @@ use crate::store::subscription_endings::{self, Claimed};
 const CLAIMED_FOR: TimeDelta = TimeDelta::minutes(5);
 /// Longest wait between two attempts: somebody is billed meanwhile.
 const LONGEST_BACK_OFF: TimeDelta = TimeDelta::hours(1);
+/// How long a refund is asked for that the provider refuses, because its account is empty perhaps. Then a person must see to it.
+const PATIENCE: TimeDelta = TimeDelta::days(3);
 
 /// Why a subscription was not ended, or not wholly.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,10 @@ pub async fn end_next(context: &Context) -> Result<bool, StoreError> {
         return Ok(false);
     };
     match carry_out(context, &claim).await {
-        Ok(refunded) => finish(context, claim, refunded).await?,
+        Ok(refunded) => finish(context, claim, refunded, None).await?,
+        Err(NotEnded::NoRefund(error)) if is_given_up(context, &claim, &error) => {
+            finish(context, claim, false, Some(error)).await?;
+        }
         Err(error) => postpone(context, claim, error).await?,
     }
     Ok(true)
@@ -101,6 +106,11 @@ async fn carry_out(context: &Context, claim: &Claimed) -> Result<bool, NotEnded>
     refunded
 }
 
+/// Whether a refund without which all else was done is not asked for any more.
+fn is_given_up(context: &Context, claim: &Claimed, error: &ProviderError) -> bool {
+    !error.is_transient() && context.clock().now() - claim.created_at >= PATIENCE
+}
+
 async fn refund(storefront: &Storefront, claim: &Claimed) -> Result<bool, NotEnded> {
     if !claim.refund {
         return Ok(false);
@@ -112,7 +122,12 @@ async fn refund(storefront: &Storefront, claim: &Claimed) -> Result<bool, NotEnd
     refunded.map_err(NotEnded::NoRefund)
 }
 
-async fn finish(context: &Context, claim: Claimed, refunded: bool) -> Result<(), StoreError> {
+async fn finish(
+    context: &Context,
+    claim: Claimed,
+    refunded: bool,
+    given_up: Option<ProviderError>,
+) -> Result<(), StoreError> {
     let clock = Arc::clone(context.clock());
     pool::run(&context.pool, move |conn| {
         let finished = conn.transaction(|conn| {
@@ -125,13 +140,21 @@ async fn finish(context: &Context, claim: Claimed, refunded: bool) -> Result<(),
                 "subscription.end",
                 Some(&claim.customer_id),
                 claim.provider_subscription_id.clone(),
-                json!({"reason": claim.reason, "refunded": refunded}),
+                json!({"reason": claim.reason, "refunded": refunded,
+                       "refund_error": given_up.as_ref().map(ToString::to_string)}),
                 now,
             );
             audit::append(conn, &row)?;
             Ok::<_, diesel::result::Error>(true)
         })?;
-        if finished {
+        if finished && let Some(error) = given_up {
+            tracing::error!(
+                customer = claim.customer_id,
+                subscription = claim.provider_subscription_id,
+                %error,
+                "subscription ended without its refund: an operator must give the money back"
+            );
+        } else if finished {
             tracing::warn!(
                 customer = claim.customer_id,
                 subscription = claim.provider_subscription_id,
