@@ -19,6 +19,7 @@ mod checkout_trouble;
 mod customers;
 mod durability;
 mod embedded_cluster;
+mod endings;
 mod entitlements;
 mod fake_stripe;
 mod generated;
