@@ -4,6 +4,7 @@ mod delivery;
 mod order;
 mod patience;
 mod plan_in_force;
+mod table;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
