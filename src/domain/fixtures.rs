@@ -147,6 +147,8 @@ pub(super) fn report(status: SubscriptionStatus, tier: &str) -> Report {
         cancel_at_period_end: false,
         cancel_at: None,
         ended_at: None,
+        was_paid: false,
+        unpaid_since: None,
         trial_end: None,
         planned: None,
         end_with_grace: true,

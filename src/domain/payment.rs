@@ -171,6 +171,8 @@ pub fn forfeiting(ended: &Subscription) -> Report {
         cancel_at_period_end: ended.cancel_at_period_end,
         cancel_at: ended.access_ends_at,
         ended_at: ended.ended_at,
+        was_paid: true,
+        unpaid_since: None,
         trial_end: ended.trial_end,
         planned: ended.planned.clone(),
         end_with_grace: false,

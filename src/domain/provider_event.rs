@@ -178,6 +178,10 @@ pub struct ProviderSubscription {
     pub trial_end: Option<DateTime<Utc>>,
     /// When it began.
     pub started_at: Option<DateTime<Utc>>,
+    /// Whether the provider shows that something was paid for it, or that it had a trial.
+    pub was_paid: bool,
+    /// Start of the period whose invoice is not paid, where the provider shows one.
+    pub unpaid_since: Option<DateTime<Utc>>,
     /// A change of plan that is planned.
     pub planned: Option<PlannedPrices>,
     /// A change of plan waits for its payment.

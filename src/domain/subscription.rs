@@ -259,6 +259,10 @@ pub struct Report {
     pub cancel_at: Option<DateTime<Utc>>,
     /// Ended at.
     pub ended_at: Option<DateTime<Utc>>,
+    /// Whether something was ever paid for it, as far as its provider shows.
+    pub was_paid: bool,
+    /// Start of the period that is not paid, where its provider shows one.
+    pub unpaid_since: Option<DateTime<Utc>>,
     /// Trial's end.
     pub trial_end: Option<DateTime<Utc>>,
     /// A change of plan that is planned.
@@ -339,9 +343,11 @@ impl Subscription {
             S::PastDue | S::Unpaid | S::Canceled if !lapsed => {
                 // Past due means that an earlier payment succeeded, even where this is the first we hear of it.
                 let had_access = report.status == S::PastDue
+                    || report.was_paid
                     || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
                 let ended = match report.status {
-                    S::Canceled => report.ended_at,
+                    S::Canceled => earliest(report.ended_at, report.unpaid_since),
+                    _ if report.unpaid_since.is_some() => report.unpaid_since,
                     // The payment that fails is the renewal's where a paid period is over: access was paid until then.
                     _ if was_live => self.current_period_end.max(
                         report

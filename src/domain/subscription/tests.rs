@@ -342,3 +342,38 @@ fn a_terminal_status_never_regresses() {
         }
     }
 }
+
+#[test]
+fn what_was_not_paid_counts_from_the_period_that_was_not() {
+    // Heard of as a whole, and only when it was over: the grace is the one that news in time would have given.
+    let over = Report {
+        ended_at: Some(day(45)),
+        was_paid: true,
+        unpaid_since: Some(day(31)),
+        current_period_start: Some(day(31)),
+        current_period_end: Some(day(62)),
+        ..report(S::Canceled, "pro")
+    };
+    let unheard_of = subscription(S::Incomplete, "pro");
+    for base in [&active(), &unheard_of] {
+        let ended = after(base, over.clone(), day(46));
+        assert_eq!(grace_ends(&ended, day(46)), Some(day(38)));
+    }
+    let late = Report {
+        unpaid_since: Some(day(31)),
+        current_period_start: Some(day(31)),
+        ..report(S::PastDue, "pro")
+    };
+    let past_due = after(&unheard_of, late, day(33));
+    assert_eq!(grace_ends(&past_due, day(33)), Some(day(38)));
+    // Nothing was ever paid: nothing is left.
+    let never = Report {
+        was_paid: false,
+        unpaid_since: None,
+        ..over
+    };
+    assert_eq!(
+        grace_ends(&after(&unheard_of, never, day(46)), day(46)),
+        None
+    );
+}

@@ -72,7 +72,7 @@ impl Stripe {
     ) -> Result<Page<ProviderSubscription>, ProviderError> {
         let mut request = ListSubscription::new()
             .status(ListSubscriptionStatus::All)
-            .expand(["data.schedule".to_owned()])
+            .expand(["data.schedule", "data.latest_invoice"].map(str::to_owned))
             .limit(PAGE);
         if let Some(page) = page {
             request = request.starting_after(page);

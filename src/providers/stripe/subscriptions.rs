@@ -13,13 +13,16 @@ use super::objects::{Cancellation, Identified, Reference, Schedule, Subscription
 use super::wire::{Extended, path_id};
 use crate::providers::{FinalInvoice, ProviderError};
 
+/// What is asked for whole instead of by its id.
+const EXPANDED: [&str; 2] = ["schedule", "latest_invoice"];
+
 impl Stripe {
-    /// The subscription with what is planned for it.
+    /// The subscription with what is planned for it, and the invoice that tells whether it is paid.
     pub(super) async fn look_at_subscription(
         &self,
         id: &str,
     ) -> Result<Subscription, ProviderError> {
-        let request = RetrieveSubscription::new(path_id(id)?).expand(["schedule".to_owned()]);
+        let request = RetrieveSubscription::new(path_id(id)?).expand(EXPANDED.map(str::to_owned));
         self.send(&request, None).await
     }
 

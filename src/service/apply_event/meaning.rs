@@ -126,6 +126,8 @@ pub(super) fn report(
         cancel_at_period_end: fetched.cancel_at_period_end,
         cancel_at: fetched.cancel_at,
         ended_at: fetched.ended_at,
+        was_paid: fetched.was_paid,
+        unpaid_since: fetched.unpaid_since,
         trial_end: fetched.trial_end,
         planned: None,
         end_with_grace: true,

@@ -13,6 +13,8 @@ pub(in super::super) struct Invoice {
     /// In minor units.
     #[serde(default, deserialize_with = "null_as_default")]
     pub(in super::super) amount_paid: i64,
+    status: Option<String>,
+    billing_reason: Option<String>,
     /// Before API version 2025-03-31.
     subscription: Option<Reference<Identified>>,
     parent: Option<InvoiceParent>,
@@ -29,6 +31,17 @@ struct SubscriptionDetails {
 }
 
 impl Invoice {
+    /// Whether it bills a period that went by without being paid for.
+    pub(super) fn is_unpaid_renewal(&self) -> bool {
+        self.billing_reason.as_deref() == Some("subscription_cycle")
+            && matches!(self.status.as_deref(), Some("open" | "uncollectible"))
+    }
+
+    /// Whether it tells that something was paid, now or before: there is a later invoice only of what was paid once.
+    pub(super) fn tells_of_payment(&self) -> bool {
+        self.status.as_deref() == Some("paid")
+            || self.billing_reason.as_deref() == Some("subscription_cycle")
+    }
     /// The subscription it bills.
     pub(in super::super) fn into_subscription_id(self) -> Option<String> {
         self.parent

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::sale::Recurring;
-use super::{HasId, Identified, Metadata, Reference, Schedule, instant, null_as_default};
+use super::{HasId, Identified, Invoice, Metadata, Reference, Schedule, instant, null_as_default};
 use crate::domain::provider_event::{ProviderStatus, ProviderSubscription};
 use crate::domain::subscription::SubscriptionStatus;
 
@@ -31,6 +31,7 @@ pub(in super::super) struct Subscription {
     pause_collection: Option<serde_json::Value>,
     pending_update: Option<PendingUpdate>,
     schedule: Option<Reference<Schedule>>,
+    latest_invoice: Option<Reference<Invoice>>,
     collection_method: Option<String>,
     /// Before API version 2025-03-31 the period stood here, since then on the items.
     current_period_start: Option<i64>,
@@ -202,7 +203,12 @@ impl Subscription {
     /// In the core's words.
     pub(in super::super) fn normalize(self) -> ProviderSubscription {
         let (start, end) = self.period().unzip();
+        let invoice = self.latest_invoice.as_ref().and_then(Reference::object);
         ProviderSubscription {
+            was_paid: self.trial_end.is_some() || invoice.is_some_and(Invoice::tells_of_payment),
+            unpaid_since: instant(
+                start.filter(|_| invoice.is_some_and(Invoice::is_unpaid_renewal)),
+            ),
             status: self.normalized_status(),
             customer_id: self.metadata.get("customer_id").map(str::to_owned),
             sold_as: self.metadata.sold_as(),

@@ -7,7 +7,7 @@ use crate::providers::{
     CheckoutRequest, FinalInvoice, PortalRequest, Provider as _, ProviderError,
 };
 
-const LOOK: &str = "GET /v1/subscriptions/sub_1 expand[0]=schedule";
+const LOOK: &str = "GET /v1/subscriptions/sub_1 expand[0]=schedule expand[1]=latest_invoice";
 const RELEASE: &str = "POST /v1/subscription_schedules/sub_sched_1/release";
 
 fn subscription(fields: Value) -> Value {

@@ -58,6 +58,8 @@ fn subscriptions_mean_the_same_in_both_shapes() {
                 ended_at: None,
                 trial_end: None,
                 started_at: Some(day("2026-01-01")),
+                was_paid: false,
+                unpaid_since: None,
                 planned: None,
                 change_unpaid: false,
             }

@@ -56,7 +56,9 @@ async fn all_subscriptions_are_listed_with_what_is_planned() {
     assert_eq!(page.next.as_deref(), Some("sub_1"));
     assert_eq!(
         script.asked(),
-        ["GET /v1/subscriptions expand[0]=data.schedule limit=100 starting_after=sub_3 status=all"]
+        [
+            "GET /v1/subscriptions expand[0]=data.schedule expand[1]=data.latest_invoice limit=100 starting_after=sub_3 status=all"
+        ]
     );
 }
 

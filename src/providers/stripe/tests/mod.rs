@@ -72,6 +72,8 @@ fn a_subscription_of_the_present_shape_is_read() {
             ended_at: None,
             trial_end: None,
             started_at: Some(at(100)),
+            was_paid: false,
+            unpaid_since: None,
             planned: None,
             change_unpaid: false,
         }
@@ -382,4 +384,41 @@ fn no_secret_shows_when_settings_are_printed() {
     let call = stripe.call(&RetrievePrice::new("price_1"), None);
     let printed = format!("{:?} {call:?}", stripe.settings);
     assert!(!printed.contains("hidden"), "{printed}");
+}
+
+#[test]
+fn the_latest_invoice_tells_what_was_paid() {
+    let read_with = |invoice: serde_json::Value| {
+        let body = json!({
+            "id": "sub_1", "status": "canceled", "latest_invoice": invoice,
+            "items": {"data": [{"price": "price_pro", "current_period_start": 200, "current_period_end": 300}]},
+        });
+        let read = read::<Subscription>(body.to_string().as_bytes())
+            .unwrap()
+            .normalize();
+        (read.was_paid, read.unpaid_since)
+    };
+    let invoice = |reason: &str, status: &str| json!({"id": "in_1", "billing_reason": reason, "status": status});
+    assert_eq!(
+        read_with(invoice("subscription_create", "paid")),
+        (true, None)
+    );
+    assert_eq!(
+        read_with(invoice("subscription_create", "open")),
+        (false, None)
+    );
+    assert_eq!(
+        read_with(invoice("subscription_cycle", "paid")),
+        (true, None)
+    );
+    for status in ["open", "uncollectible"] {
+        assert_eq!(
+            read_with(invoice("subscription_cycle", status)),
+            (true, Some(at(200))),
+            "{status}"
+        );
+    }
+    // Given by its id, it tells nothing.
+    assert_eq!(read_with(json!("in_1")), (false, None));
+    assert_eq!(read_with(json!(null)), (false, None));
 }

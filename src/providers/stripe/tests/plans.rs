@@ -61,7 +61,7 @@ async fn asked(change: &PlanChange, answers: Vec<Value>) -> Vec<String> {
     script.asked()
 }
 
-const LOOK: &str = "GET /v1/subscriptions/sub_1 expand[0]=schedule";
+const LOOK: &str = "GET /v1/subscriptions/sub_1 expand[0]=schedule expand[1]=latest_invoice";
 const AT_ONCE: &str = "payment_behavior=pending_if_incomplete proration_behavior=always_invoice";
 const PRO_MARKS: &str =
     "metadata[customer_id]=acme metadata[plan_tier]=pro metadata[plan_version]=1";
