@@ -45,6 +45,8 @@ pub(super) fn plan(tier: &str, features: &[(&str, Grant)]) -> Arc<PlanVersion> {
             prices: Vec::new(),
             features: features.collect(),
             upgrade_to: None,
+            trial_days: None,
+            promotion_codes: false,
         },
     })
 }

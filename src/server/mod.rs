@@ -22,7 +22,7 @@ use crate::providers::stripe::{Stripe, StripeSettings, StripeSetupError};
 use crate::providers::transport::{RetryPolicy, Timeouts, Transport, TransportSetupError};
 use crate::service::api_keys::ApiKeys;
 use crate::service::authentication::Authenticator;
-use crate::service::checkout::VerifiedPrices;
+use crate::service::prices::VerifiedPrices;
 use crate::service::context::{Context, SoldUnder, Storefront};
 use crate::service::customer_tokens::CustomerTokens;
 use crate::service::plans::{self, CatalogueError};

@@ -6,7 +6,6 @@
 mod attempts;
 mod eligibility;
 mod order;
-mod prices;
 mod provider_customer;
 
 use std::sync::Arc;
@@ -14,11 +13,10 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use order::{CheckoutError, CheckoutOrder, OpenCheckout};
-pub use prices::VerifiedPrices;
 
 use self::attempts::{Attempts, Begun, Returning};
-use self::prices::{NotVerified, PriceIds};
 use super::context::{Context, Storefront};
+use super::prices::{NotVerified, PriceIds};
 use crate::domain::plans::PlanVersion;
 use crate::domain::subscription::PlanRef;
 use crate::providers::{CheckoutRequest, CheckoutSession, CheckoutStatus, Provider, ProviderError};
@@ -75,7 +73,7 @@ impl<'a> Sale<'a> {
         let storefront = context
             .storefront(order.provider)
             .ok_or(CheckoutError::ProviderNotConfigured)?;
-        let prices = price_ids(storefront, plan).ok_or(CheckoutError::ProviderNotConfigured)?;
+        let prices = storefront.price_ids(plan).ok_or(CheckoutError::ProviderNotConfigured)?;
         let urls = &context.return_urls;
         let refused =
             |pointer: &'static str| move |fault| CheckoutError::ReturnUrl { pointer, fault };
@@ -103,8 +101,9 @@ impl<'a> Sale<'a> {
     }
 
     async fn begin(&self) -> Result<Begun, CheckoutError> {
-        let (sold, returning) = (self.plan.reference(), self.returning.clone());
-        self.attempts.begin(sold, returning).await
+        self.attempts
+            .begin(&self.plan, self.returning.clone())
+            .await
     }
 
     fn provider(&self) -> &'a dyn Provider {
@@ -181,7 +180,7 @@ impl<'a> Sale<'a> {
                 .await?;
         let plans = self.context.book().plans();
         let plan = known.and_then(|_| plans.sold(&plan_of(attempt)));
-        Ok(plan.and_then(|plan| price_ids(self.storefront, plan)))
+        Ok(plan.and_then(|plan| self.storefront.price_ids(plan)))
     }
 
     async fn check_prices(&self, attempt: &Attempt) -> Result<(), CheckoutError> {
@@ -189,14 +188,7 @@ impl<'a> Sale<'a> {
         let checked = verified.verify(self.provider(), &self.prices, &self.plan);
         match checked.await {
             Ok(()) => Ok(()),
-            Err(NotVerified::Mismatch { price_id, why }) => {
-                tracing::error!(
-                    provider = %self.attempts.provider,
-                    plan_tier = self.plan.plan.tier,
-                    price_id,
-                    why,
-                    "price mismatch: the plan cannot be sold until the catalogue or the provider's price is corrected"
-                );
+            Err(NotVerified::Mismatch { .. }) => {
                 self.attempts.give_up(attempt).await?;
                 Err(CheckoutError::PriceMismatch)
             }
@@ -218,6 +210,7 @@ impl<'a> Sale<'a> {
             }
             other => other?,
         };
+        let plans = self.context.book().plans();
         let request = CheckoutRequest {
             provider_customer_id: payer,
             base_price_id: prices.base.clone(),
@@ -227,8 +220,10 @@ impl<'a> Sale<'a> {
             plan_version: attempt.plan_version,
             success_url: attempt.success_url.clone(),
             cancel_url: attempt.cancel_url.clone(),
-            trial_days: None,
-            promotion_codes: false,
+            trial_days: attempt.trial_days.and_then(|days| u32::try_from(days).ok()),
+            promotion_codes: plans
+                .sold(&plan_of(attempt))
+                .is_some_and(|version| version.plan.promotion_codes),
             idempotency_key: attempt.attempt_id.to_string(),
         };
         let made = self.provider().create_checkout(&request).await;
@@ -280,20 +275,6 @@ fn plan_of(attempt: &Attempt) -> PlanRef {
         tier: attempt.plan_tier.clone(),
         version: attempt.plan_version,
     }
-}
-
-/// The prices that the provider sells the plan under; `None` where one is missing.
-fn price_ids(storefront: &Storefront, plan: &PlanVersion) -> Option<PriceIds> {
-    let sold_under = storefront.prices.get(&plan.plan.tier)?;
-    let overage = if plan.plan.has_overage() {
-        Some(sold_under.overage.clone()?)
-    } else {
-        None
-    };
-    Some(PriceIds {
-        base: sold_under.base.clone()?,
-        overage,
-    })
 }
 
 fn no_url() -> ProviderError {

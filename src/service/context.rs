@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::domain::plans::PlanVersion;
 use crate::domain::policy::BillingPolicy;
 use crate::domain::provider_event::ProviderName;
 use crate::meter::Meter;
@@ -13,7 +14,8 @@ use crate::store::clock::Clock;
 use crate::store::plan_book::PlanBook;
 use crate::store::pool::Pool;
 
-use super::checkout::VerifiedPrices;
+pub use super::prices::SoldUnder;
+use super::prices::{PriceIds, VerifiedPrices};
 use super::return_urls::ReturnUrls;
 
 /// A provider that is set up, with the prices it sells our plans under.
@@ -25,13 +27,11 @@ pub struct Storefront {
     pub prices: BTreeMap<String, SoldUnder>,
 }
 
-/// The provider's prices of one tier.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SoldUnder {
-    /// Of the plan itself.
-    pub base: Option<String>,
-    /// Of use above a limit.
-    pub overage: Option<String>,
+impl Storefront {
+    /// The prices that the provider sells the plan under; `None` where one is missing.
+    pub(super) fn price_ids(&self, plan: &PlanVersion) -> Option<PriceIds> {
+        PriceIds::of(plan, &self.prices)
+    }
 }
 
 /// Each wakes one job; what was rung for stands in the database, so a ring that is lost only costs time.

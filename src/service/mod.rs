@@ -12,6 +12,7 @@ pub mod grants;
 pub mod ingest_webhook;
 pub mod overrides;
 pub mod plans;
+pub mod prices;
 pub mod reconcile;
 pub mod return_urls;
 pub mod subscriptions;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::context::SoldUnder;
+use super::prices::SoldUnder;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::plans::{PlanVersion, Plans};
 use crate::domain::provider_event::ProviderName;

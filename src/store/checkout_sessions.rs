@@ -31,6 +31,8 @@ pub struct Attempt {
     pub success_url: String,
     /// Where the customer comes back to without having paid.
     pub cancel_url: String,
+    /// Days before the first payment is taken, as they are asked for.
+    pub trial_days: Option<i32>,
     /// When the session closes by itself.
     pub expires_at: Option<DateTime<Utc>>,
     /// Begun at.

@@ -6,6 +6,7 @@ use super::declarations::{Declared, read_declarations};
 use super::document::Node;
 use super::limits::read_limits;
 use super::prices::read_prices;
+use super::promotion::{read_promotion_codes, read_trial_days};
 use super::reader::{Cursor, Faults};
 use super::{Catalogue, CatalogueFaults, Plan};
 
@@ -125,6 +126,8 @@ fn read_plan(
             "badge",
             "prices",
             "upgrade_to",
+            "trial_days",
+            "promotion_codes",
             "limits",
         ],
         faults,
@@ -150,6 +153,12 @@ fn read_plan(
     let features = fields
         .required("limits", faults)
         .and_then(|value| read_limits(value, declared?, faults));
+    let trial_days = fields
+        .optional("trial_days")
+        .and_then(|value| read_trial_days(value, prices.as_deref(), faults));
+    let promotion_codes = fields
+        .optional("promotion_codes")
+        .and_then(|value| read_promotion_codes(value, prices.as_deref(), faults));
     // What is missing here has left a fault; the plan still takes its place, so that others may refer to it.
     Some(Plan {
         tier: tier?,
@@ -159,6 +168,8 @@ fn read_plan(
         prices: prices.unwrap_or_default(),
         features: features.unwrap_or_default(),
         upgrade_to,
+        trial_days,
+        promotion_codes: promotion_codes.unwrap_or_default(),
     })
 }
 

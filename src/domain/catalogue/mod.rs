@@ -9,6 +9,7 @@ mod file;
 mod limits;
 mod plan;
 mod prices;
+mod promotion;
 mod reader;
 
 use std::sync::Arc;

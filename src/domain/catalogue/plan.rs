@@ -24,6 +24,12 @@ pub struct Plan {
     pub features: Vec<Feature>,
     /// The higher tier to propose to a customer who needs more.
     pub upgrade_to: Option<String>,
+    /// Days before the first payment is taken, for a customer's first subscription; only where the plan is paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_days: Option<u32>,
+    /// Whether who buys it may enter a promotion code of the payment provider's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promotion_codes: bool,
 }
 
 impl Plan {

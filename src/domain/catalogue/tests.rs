@@ -440,6 +440,8 @@ proptest! {
         badge in proptest::option::of(".*"),
         amount in 0..=i64::MAX,
         grants in proptest::collection::vec(grants(), 0..5),
+        trial_days in proptest::option::of(1..=730u32),
+        promotion_codes: bool,
     ) {
         let features = grants.into_iter().enumerate().map(|(at, grant)| Feature {
             key: format!("f{at}"),
@@ -458,6 +460,8 @@ proptest! {
             }],
             features: features.collect(),
             upgrade_to: None,
+            trial_days,
+            promotion_codes,
         };
         let stored = serde_json::to_vec(&plan).unwrap();
         prop_assert_eq!(&serde_json::from_slice::<Plan>(&stored).unwrap(), &plan);

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::{CheckoutError, eligibility};
 use crate::domain::ids::CustomerId;
+use crate::domain::plans::PlanVersion;
 use crate::domain::policy::UnknownCustomers;
 use crate::domain::provider_event::ProviderName;
-use crate::domain::subscription::PlanRef;
 use crate::providers::CheckoutSession;
 use crate::service::context::Context;
 use crate::store::checkout_sessions::{self, Attempt, Ending};
@@ -42,10 +42,11 @@ impl Attempts<'_> {
     /// Judges the customer's subscriptions and begins an attempt, unless one is under way.
     pub(super) async fn begin(
         &self,
-        sold: PlanRef,
+        plan: &PlanVersion,
         returning: Returning,
     ) -> Result<Begun, CheckoutError> {
         let rules = self.context.meter.rules().clone();
+        let (sold, trial_days) = (plan.reference(), plan.plan.trial_days);
         let (customer, provider) = (self.customer.clone(), self.provider);
         pool::run(&self.context.pool, move |conn| {
             conn.transaction(|conn| {
@@ -63,6 +64,10 @@ impl Attempts<'_> {
                 if let Some(earlier) = checkout_sessions::under_way(conn, customer, provider)? {
                     return Ok(Begun::Earlier(earlier, now));
                 }
+                // Kept with the attempt: the call that is repeated under its key must ask for the same trial.
+                let trial_days = trial_days
+                    .filter(|_| eligibility::may_try(&subscriptions))
+                    .and_then(|days| i32::try_from(days).ok());
                 let attempt = Attempt {
                     customer_id: customer.to_owned(),
                     attempt_id: Uuid::now_v7(),
@@ -74,6 +79,7 @@ impl Attempts<'_> {
                     checkout_url: None,
                     success_url: returning.success_url,
                     cancel_url: returning.cancel_url,
+                    trial_days,
                     expires_at: None,
                     created_at: now,
                     updated_at: now,

@@ -41,6 +41,13 @@ pub(super) fn may_buy(
     }
 }
 
+/// Whether a trial may be given: to somebody new, and once. What an operator granted was not bought.
+pub(super) fn may_try(subscriptions: &[Subscription]) -> bool {
+    subscriptions
+        .iter()
+        .all(|subscription| subscription.provider == ProviderName::Manual)
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
@@ -108,6 +115,20 @@ mod tests {
                 ..on("pro", status)
             };
             assert_eq!(verdict(&[granted]), "may", "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_trial_is_for_who_never_bought() {
+        assert!(may_try(&[]));
+        for status in SubscriptionStatus::ALL {
+            let bought = on("pro", status);
+            let granted = Subscription {
+                provider: ProviderName::Manual,
+                ..bought.clone()
+            };
+            assert!(may_try(std::slice::from_ref(&granted)), "{status:?}");
+            assert!(!may_try(&[granted, bought]), "{status:?}");
         }
     }
 

@@ -16,11 +16,12 @@ use plangate::meter::{self, Meter, Rules};
 use plangate::providers::transport::{RetryPolicy, Timeouts};
 use plangate::service::apply_event::apply_next;
 use plangate::service::checkout::{
-    CheckoutError, CheckoutOrder, OpenCheckout, VerifiedPrices, create_checkout,
+    CheckoutError, CheckoutOrder, OpenCheckout, create_checkout,
 };
 use plangate::service::context::{Context, SoldUnder, Storefront};
 use plangate::service::ingest_webhook::ingest;
 use plangate::service::plans::register;
+use plangate::service::prices::VerifiedPrices;
 use plangate::service::return_urls::ReturnUrls;
 use plangate::store::clock::Clock;
 use plangate::store::plan_book::PlanBook;

@@ -17,7 +17,7 @@ use plangate::domain::policy::{
     BillingPolicy, Enforcement, OnDuplicate, OnFullRefund, UnknownCustomers,
 };
 use plangate::meter::{GroupKey, Meter, Options, Rules};
-use plangate::service::checkout::VerifiedPrices;
+use plangate::service::prices::VerifiedPrices;
 use plangate::service::context::Context;
 use plangate::service::plans::register;
 use plangate::service::return_urls::ReturnUrls;

@@ -1,5 +1,6 @@
 //! Nobody is sold the wrong price: what the provider would charge is compared with the catalogue first.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -32,11 +33,36 @@ impl Default for VerifiedPrices {
     }
 }
 
+/// The provider's prices of one tier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SoldUnder {
+    /// Of the plan itself.
+    pub base: Option<String>,
+    /// Of use above a limit.
+    pub overage: Option<String>,
+}
+
 /// The provider's prices of one plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PriceIds {
     pub(super) base: String,
     pub(super) overage: Option<String>,
+}
+
+impl PriceIds {
+    /// The prices that the plan is sold under, of those that a provider has by tier; `None` where one is missing.
+    pub(super) fn of(plan: &PlanVersion, prices: &BTreeMap<String, SoldUnder>) -> Option<Self> {
+        let sold_under = prices.get(&plan.plan.tier)?;
+        let overage = if plan.plan.has_overage() {
+            Some(sold_under.overage.clone()?)
+        } else {
+            None
+        };
+        Some(Self {
+            base: sold_under.base.clone()?,
+            overage,
+        })
+    }
 }
 
 /// Why a plan cannot be sold at the provider's prices.
@@ -49,8 +75,27 @@ pub(super) enum NotVerified {
 }
 
 impl VerifiedPrices {
-    /// Asks the provider for the plan's prices, unless they were found right lately.
+    /// Asks the provider for the plan's prices, unless they were found right lately. Operators are told where they are wrong.
     pub(super) async fn verify(
+        &self,
+        provider: &dyn Provider,
+        ids: &PriceIds,
+        plan: &PlanVersion,
+    ) -> Result<(), NotVerified> {
+        let verified = self.compare(provider, ids, plan).await;
+        if let Err(NotVerified::Mismatch { price_id, why }) = &verified {
+            tracing::error!(
+                provider = %provider.name(),
+                plan_tier = plan.plan.tier,
+                price_id,
+                why,
+                "price mismatch: the plan cannot be sold until the catalogue or the provider's price is corrected"
+            );
+        }
+        verified
+    }
+
+    async fn compare(
         &self,
         provider: &dyn Provider,
         ids: &PriceIds,
