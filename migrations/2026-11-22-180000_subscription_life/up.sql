@@ -4,6 +4,8 @@
 --   * Money that went back decides about access, so payments with refunds and disputes are kept as the provider last showed them.
 --   * What must be ended at the provider (a second subscription, one that was refunded) is written down in the transaction that
 --     finds out, and carried out afterwards: no network call is inside a transaction, and none is forgotten.
+--   * Who changes a subscription does so in turn: a change of plan is several calls to the provider, and two of them mixed would
+--     leave it with the items of both plans. The turn has an end, so that a process that dies keeps nobody out for long.
 --   * Usage above a limit is owed to the provider from the transaction on that counts it: one open row for each counter gathers
 --     it, is sealed under an identifier of its own, and stays until the provider has it.
 
@@ -21,6 +23,12 @@ CREATE INDEX subscriptions_overdue_idx ON subscriptions (provider, current_perio
 
 ALTER TABLE checkout_sessions
     ADD COLUMN trial_days INTEGER CONSTRAINT checkout_sessions_trial_days_check CHECK (trial_days > 0);
+
+ALTER TABLE subscription_leases ADD COLUMN changing_until TIMESTAMPTZ;
+
+ALTER TABLE subscription_transitions
+    DROP CONSTRAINT subscription_transitions_cause_check,
+    ADD CONSTRAINT subscription_transitions_cause_check CHECK (cause IN ('webhook', 'operator', 'job', 'request'));
 
 CREATE TABLE charges (
     customer_id               TEXT        NOT NULL REFERENCES customers (customer_id),

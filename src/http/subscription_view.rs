@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::domain::provider_event::ProviderName;
 use crate::domain::standing::RunningGrace;
-use crate::domain::subscription::{Subscription, SubscriptionStatus};
+use crate::domain::subscription::{PlannedChange, Subscription, SubscriptionStatus};
 
 /// A subscription as its provider last reported it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -22,6 +22,7 @@ use crate::domain::subscription::{Subscription, SubscriptionStatus};
         "current_period_end": "2026-02-12T00:00:00Z",
         "cancel_at_period_end": false,
         "trial_end": null,
+        "planned_change": null,
         "grace": null
     })
 )]
@@ -47,9 +48,27 @@ pub struct SubscriptionView {
     /// End of the trial.
     #[schema(required = true)]
     pub trial_end: Option<DateTime<Utc>>,
+    /// The change of plan that is planned.
+    #[schema(required = true)]
+    pub planned_change: Option<PlannedChangeView>,
     /// The grace that runs for the customer now.
     #[schema(required = true)]
     pub grace: Option<GraceView>,
+}
+
+/// A change of plan that is planned: until then the present plan stays in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(
+    as = PlannedChange,
+    example = json!({"plan_tier": "pro", "plan_version": 1, "at": "2026-02-12T00:00:00Z"})
+)]
+pub struct PlannedChangeView {
+    /// The tier to come.
+    pub plan_tier: String,
+    /// Version of the tier to come.
+    pub plan_version: i32,
+    /// From when on.
+    pub at: DateTime<Utc>,
 }
 
 /// A grace that runs: what the former plan allowed stays allowed for a while.
@@ -75,7 +94,18 @@ impl SubscriptionView {
             current_period_end: subscription.current_period_end,
             cancel_at_period_end: subscription.cancel_at_period_end,
             trial_end: subscription.trial_end,
+            planned_change: subscription.planned.as_ref().map(PlannedChangeView::of),
             grace: grace.map(GraceView::of),
+        }
+    }
+}
+
+impl PlannedChangeView {
+    fn of(planned: &PlannedChange) -> Self {
+        Self {
+            plan_tier: planned.plan.tier.clone(),
+            plan_version: planned.plan.version,
+            at: planned.at,
         }
     }
 }

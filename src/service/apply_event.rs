@@ -7,6 +7,7 @@ mod charges;
 mod customer_deleted;
 mod endings;
 mod meaning;
+mod on_request;
 mod overdue;
 mod reconcile;
 mod refresh;
@@ -19,6 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
 pub use self::endings::end_next;
+pub use self::on_request::{NotSeen, Seen, see_now};
 pub use self::overdue::refresh_overdue;
 pub use self::reconcile::{
     ReconcileError, Shown, SubscriptionDrift, SubscriptionReconciliation, reconcile_subscriptions,
@@ -240,7 +242,9 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
         }
         | Hint::InvoiceDrawn {
             provider_subscription_id: id,
-        } => refresh(context, storefront, &id, Errand::event(claim, None)).await,
+        } => refresh(context, storefront, &id, Errand::event(claim, None))
+            .await
+            .map(drop),
         Hint::CheckoutCompleted {
             session_id,
             provider_subscription_id: Some(id),
@@ -257,6 +261,7 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
                 Errand::event(claim, Some(purchase)),
             )
             .await
+            .map(drop)
         }
         Hint::Charge {
             provider_charge_id: id,

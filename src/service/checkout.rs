@@ -73,7 +73,9 @@ impl<'a> Sale<'a> {
         let storefront = context
             .storefront(order.provider)
             .ok_or(CheckoutError::ProviderNotConfigured)?;
-        let prices = storefront.price_ids(plan).ok_or(CheckoutError::ProviderNotConfigured)?;
+        let prices = storefront
+            .price_ids(plan)
+            .ok_or(CheckoutError::ProviderNotConfigured)?;
         let urls = &context.return_urls;
         let refused =
             |pointer: &'static str| move |fault| CheckoutError::ReturnUrl { pointer, fault };

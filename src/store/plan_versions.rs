@@ -125,6 +125,16 @@ pub fn tiers_of_price(
         .load(conn)
 }
 
+/// Every price that any version was ever sold under, base and overage alike.
+pub fn all_prices(conn: &mut PgConnection, provider: ProviderName) -> QueryResult<Vec<String>> {
+    plan_prices::table
+        .filter(plan_prices::provider.eq(provider.as_str()))
+        .select(plan_prices::price_id)
+        .distinct()
+        .order(plan_prices::price_id)
+        .load(conn)
+}
+
 /// The versions that any of these prices pays for as a plan's base price, newest first.
 pub fn sold_under(
     conn: &mut PgConnection,

@@ -15,6 +15,30 @@ pub struct Binding {
     pub generation: i32,
 }
 
+/// The provider's id of the customer, if one was ever made.
+pub fn known(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+) -> QueryResult<Option<String>> {
+    let id: Option<Option<String>> = provider_customers::table
+        .find((customer, provider.as_str()))
+        .select(provider_customers::provider_customer_id)
+        .first(conn)
+        .optional()?;
+    Ok(id.flatten())
+}
+
+/// Whether the customer has a name at any provider.
+pub fn any_known(conn: &mut PgConnection, customer: &str) -> QueryResult<bool> {
+    diesel::select(diesel::dsl::exists(
+        provider_customers::table
+            .filter(provider_customers::customer_id.eq(customer))
+            .filter(provider_customers::provider_customer_id.is_not_null()),
+    ))
+    .get_result(conn)
+}
+
 /// Reads the binding, which is begun if there is none.
 pub fn find_or_begin(
     conn: &mut PgConnection,

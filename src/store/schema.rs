@@ -193,6 +193,7 @@ diesel::table! {
         provider_subscription_id -> Text,
         fence -> BigInt,
         customer_id -> Nullable<Text>,
+        changing_until -> Nullable<Timestamptz>,
     }
 }
 

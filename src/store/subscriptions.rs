@@ -223,6 +223,8 @@ pub enum Cause<'a> {
     Operator,
     /// A look of our own, because nothing was heard.
     Job,
+    /// Somebody changed it through the API.
+    Request,
 }
 
 /// Records what changed. `before` is `None` for a subscription that is new here.
@@ -238,6 +240,7 @@ pub fn record_transition(
         Cause::Webhook(event) => ("webhook", Some(event)),
         Cause::Operator => ("operator", None),
         Cause::Job => ("job", None),
+        Cause::Request => ("request", None),
     };
     diesel::insert_into(subscription_transitions::table)
         .values((

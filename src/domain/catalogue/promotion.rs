@@ -73,8 +73,18 @@ mod tests {
         assert_eq!(read(900, &both), Ok((Some(14), true)));
         let none = json!({"trial_days": null, "promotion_codes": false});
         assert_eq!(read(900, &none), Ok((None, false)));
-        assert_eq!(read(900, &json!({"trial_days": 730})), Ok((Some(730), false)));
-        for bad in [json!(0), json!(731), json!(-1), json!("14"), json!(1.5), json!(true)] {
+        assert_eq!(
+            read(900, &json!({"trial_days": 730})),
+            Ok((Some(730), false))
+        );
+        for bad in [
+            json!(0),
+            json!(731),
+            json!(-1),
+            json!("14"),
+            json!(1.5),
+            json!(true),
+        ] {
             let fault = read(900, &json!({"trial_days": bad})).unwrap_err();
             assert!(fault.contains("/tiers/0/trial_days"), "{fault}");
         }

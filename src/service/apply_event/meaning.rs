@@ -8,7 +8,9 @@ use super::refresh::Purchase;
 use crate::domain::ids::CustomerId;
 use crate::domain::plans::Plans;
 use crate::domain::provider_event::{ProviderName, ProviderSubscription};
-use crate::domain::subscription::{PlanRef, Report, Subscription, SubscriptionStatus};
+use crate::domain::subscription::{
+    PlanRef, PlannedChange, Report, Subscription, SubscriptionStatus,
+};
 use crate::store::subscriptions::Lease;
 use crate::store::{checkout_sessions, plan_versions, provider_customers};
 
@@ -69,17 +71,27 @@ pub(super) fn plan_of(
     fetched: &ProviderSubscription,
     stored: Option<&Subscription>,
 ) -> Result<PlanRef, NotApplied> {
-    let sold = plan_versions::sold_under(conn, provider, &fetched.price_ids)?;
+    let (price_ids, sold_as) = (&fetched.price_ids, fetched.sold_as.as_ref());
+    plan_sold_under(conn, provider, plans, (price_ids, sold_as), stored)
+}
+
+/// Which plan version prices mean that were said to be those of `sold_as`.
+fn plan_sold_under(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    plans: &Plans,
+    (price_ids, sold_as): (&[String], Option<&PlanRef>),
+    stored: Option<&Subscription>,
+) -> Result<PlanRef, NotApplied> {
+    let sold = plan_versions::sold_under(conn, provider, price_ids)?;
     let tier = sold.first().map(|(tier, _)| tier.clone()).ok_or_else(|| {
         NotApplied::Later(format!(
-            "no plan was ever sold under the prices {:?}",
-            fetched.price_ids
+            "no plan was ever sold under the prices {price_ids:?}"
         ))
     })?;
     if sold.iter().any(|(other, _)| *other != tier) {
         return Err(NotApplied::Later(format!(
-            "the prices {:?} are of several plans",
-            fetched.price_ids
+            "the prices {price_ids:?} are of several plans"
         )));
     }
     let was_sold = |version: i32| sold.iter().any(|(_, candidate)| *candidate == version);
@@ -88,7 +100,7 @@ pub(super) fn plan_of(
         .map(|stored| stored.plan.version);
     let version = pinned
         .or_else(|| {
-            let sold_as = fetched.sold_as.as_ref().filter(|sold| sold.tier == tier)?;
+            let sold_as = sold_as.filter(|sold| sold.tier == tier)?;
             Some(sold_as.version).filter(|version| was_sold(*version))
         })
         .or_else(|| {
@@ -101,6 +113,31 @@ pub(super) fn plan_of(
     version
         .map(|version| PlanRef { tier, version })
         .ok_or_else(|| NotApplied::Later("the price has no plan version".to_owned()))
+}
+
+/// The change of plan that is planned, where what it leads to is known here and is another plan.
+pub(super) fn planned(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    plans: &Plans,
+    fetched: &ProviderSubscription,
+    current: &PlanRef,
+) -> Result<Option<PlannedChange>, NotApplied> {
+    let Some(planned) = &fetched.planned else {
+        return Ok(None);
+    };
+    let priced = (planned.price_ids.as_slice(), planned.sold_as.as_ref());
+    match plan_sold_under(conn, provider, plans, priced, None) {
+        Ok(plan) => Ok((plan.tier != current.tier).then_some(PlannedChange {
+            plan,
+            at: planned.at,
+        })),
+        Err(NotApplied::Later(reason)) => {
+            tracing::warn!(%provider, subscription = fetched.id, reason, "what is planned for a subscription is not known here");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What was fetched, as a report that the subscription's rules take.

@@ -55,7 +55,7 @@ async fn refresh_overdue_of(
             break;
         }
         match refresh(context, storefront, &id, Errand::unasked()).await {
-            Ok(()) => refreshed += 1,
+            Ok(_) => refreshed += 1,
             // News has come meanwhile.
             Err(NotApplied::Overtaken) => {}
             Err(NotApplied::Store(error)) => return Err(error),

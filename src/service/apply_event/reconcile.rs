@@ -194,7 +194,7 @@ async fn look_closer(
     // What the provider does not know cannot be fetched: a person must say what became of it.
     if repair && drift.at_provider.is_some() {
         drift.repaired = match refresh(context, storefront, &id, Errand::unasked()).await {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(NotApplied::Store(error)) => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(%provider, subscription = id, %error, "a subscription that differs was not repaired");

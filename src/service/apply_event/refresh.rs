@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::meaning::{Owner, owner, plan_of, report};
+use super::meaning::{Owner, owner, plan_of, planned, report};
 use super::second_subscriptions::{self, Written};
 use super::{NotApplied, settle};
 use crate::domain::provider_event::{ProviderName, ProviderStatus, ProviderSubscription};
@@ -29,32 +29,57 @@ pub(super) struct Purchase {
 
 /// What a subscription is fetched for.
 pub(super) struct Errand {
-    /// The event to settle with it; none where we look on our own account.
-    event: Option<Claim>,
+    asked_by: AskedBy,
     purchase: Option<Purchase>,
+}
+
+/// Who wants to know.
+enum AskedBy {
+    /// An event, to be settled with it.
+    Event(Claim),
+    /// Somebody who changes it and waits for the answer.
+    Request,
+    /// Nobody: we look on our own account.
+    Nobody,
+}
+
+/// What was fetched that is not stored.
+pub(super) struct Fetched {
+    /// A change of plan waits for its payment.
+    pub(super) change_unpaid: bool,
 }
 
 impl Errand {
     /// An event asks for it.
     pub(super) const fn event(claim: Claim, purchase: Option<Purchase>) -> Self {
         Self {
-            event: Some(claim),
+            asked_by: AskedBy::Event(claim),
             purchase,
+        }
+    }
+
+    /// Somebody who changes it asks for it.
+    pub(super) const fn request() -> Self {
+        Self {
+            asked_by: AskedBy::Request,
+            purchase: None,
         }
     }
 
     /// Nobody asks for it.
     pub(super) const fn unasked() -> Self {
         Self {
-            event: None,
+            asked_by: AskedBy::Nobody,
             purchase: None,
         }
     }
 
     fn cause(&self) -> Cause<'_> {
-        self.event
-            .as_ref()
-            .map_or(Cause::Job, |claim| Cause::Webhook(&claim.event_id))
+        match &self.asked_by {
+            AskedBy::Event(claim) => Cause::Webhook(&claim.event_id),
+            AskedBy::Request => Cause::Request,
+            AskedBy::Nobody => Cause::Job,
+        }
     }
 }
 
@@ -64,7 +89,7 @@ pub(super) async fn refresh(
     storefront: &Storefront,
     id: &str,
     errand: Errand,
-) -> Result<(), NotApplied> {
+) -> Result<Fetched, NotApplied> {
     let provider = storefront.provider.name();
     let lease = {
         let id = id.to_owned();
@@ -84,6 +109,9 @@ pub(super) async fn refresh(
     };
     let meter = context.meter.clone();
     let newly_bound = lease.customer.is_none();
+    let shown = Fetched {
+        change_unpaid: fetched.change_unpaid,
+    };
     let on_duplicate = context.billing_policy.on_duplicate;
     let must_end = pool::run(&context.pool, move |conn| {
         let rules = meter.rules();
@@ -103,7 +131,9 @@ pub(super) async fn refresh(
                 .into_iter()
                 .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
             let plan = plan_of(conn, provider, &plans, &fetched, stored.as_ref())?;
+            let planned = planned(conn, provider, &plans, &fetched, &plan)?;
             let mut report = report(&fetched, status, plan, stored.as_ref(), now);
+            report.planned = planned;
             report.end_with_grace =
                 !status.is_terminal() || leaves_grace(conn, &owner.customer, stored.as_ref(), now)?;
             let base = stored.clone().unwrap_or_else(|| {
@@ -136,7 +166,7 @@ pub(super) async fn refresh(
             let must_end =
                 second_subscriptions::look_for(conn, on_duplicate, &plans, written, now)?;
             bind(conn, provider, &fetched, &owner, purchase, now)?;
-            if let Some(claim) = &errand.event {
+            if let AskedBy::Event(claim) = &errand.asked_by {
                 settle(conn, claim, Status::Processed, now)?;
             }
             Ok(must_end)
@@ -154,7 +184,7 @@ pub(super) async fn refresh(
     if newly_bound {
         wake_the_waiting(context, storefront, id).await;
     }
-    Ok(())
+    Ok(shown)
 }
 
 /// Whether the subscription's end is one that leaves a grace: not where we had to bring it about.

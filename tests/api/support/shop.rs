@@ -15,9 +15,7 @@ use plangate::domain::provider_event::ProviderName;
 use plangate::meter::{self, Meter, Rules};
 use plangate::providers::transport::{RetryPolicy, Timeouts};
 use plangate::service::apply_event::apply_next;
-use plangate::service::checkout::{
-    CheckoutError, CheckoutOrder, OpenCheckout, create_checkout,
-};
+use plangate::service::checkout::{CheckoutError, CheckoutOrder, OpenCheckout, create_checkout};
 use plangate::service::context::{Context, SoldUnder, Storefront};
 use plangate::service::ingest_webhook::ingest;
 use plangate::service::plans::register;

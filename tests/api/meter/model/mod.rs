@@ -17,9 +17,9 @@ use plangate::domain::policy::{
     BillingPolicy, Enforcement, OnDuplicate, OnFullRefund, UnknownCustomers,
 };
 use plangate::meter::{GroupKey, Meter, Options, Rules};
-use plangate::service::prices::VerifiedPrices;
 use plangate::service::context::Context;
 use plangate::service::plans::register;
+use plangate::service::prices::VerifiedPrices;
 use plangate::service::return_urls::ReturnUrls;
 use plangate::store::clock::Clock;
 use plangate::store::plan_book::PlanBook;
