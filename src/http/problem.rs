@@ -90,15 +90,17 @@ problem_kinds! {
     Conflict = CONFLICT "conflict" "Conflict"
         "The state of the thing forbids this. `detail` says which state.";
     AlreadySubscribed = CONFLICT "already-subscribed" "Already subscribed"
-        "The customer is already on the plan of this checkout.";
+        "The customer is already on this plan.";
     UseChangePlan = CONFLICT "use-change-plan" "Use change-plan"
-        "The customer has a live subscription on another plan: change that one at the provider, no checkout needed.";
+        "The customer has a live subscription on another plan: change that one with `POST /billing/change-plan`, no checkout needed.";
     PaymentDue = CONFLICT "payment-due" "Payment due"
-        "A subscription exists whose payment is outstanding or paused. It has to be settled at the provider; `portal` is the path of the billing portal where this version has one.";
+        "A subscription exists whose payment is outstanding or paused. It has to be settled at the provider; `portal` is the path that opens the billing portal.";
     CheckoutInProgress = CONFLICT "checkout-in-progress" "Checkout in progress"
         "A checkout for another plan is being opened for this customer at the same time. Finish that one or try again.";
     ProviderNotConfigured = CONFLICT "provider-not-configured" "Provider not configured"
         "This installation has no credentials or no price for the payment provider that the request needs.";
+    NoProviderCustomer = CONFLICT "no-provider-customer" "No provider customer"
+        "The customer has never paid through a payment provider, which therefore has no pages for them.";
     BelowZero = CONFLICT "below-zero" "Below zero"
         "The counter holds less than what was to be taken away.";
     ReservationExpired = CONFLICT "reservation-expired" "Reservation expired"

@@ -4,6 +4,7 @@ pub mod api_keys;
 pub mod apply_event;
 pub mod authentication;
 pub mod backfill;
+pub mod billing;
 pub mod checkout;
 pub mod context;
 pub mod customer_tokens;

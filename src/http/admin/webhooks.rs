@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::domain::actor::Actor;
 use crate::domain::permission::Permission;
-use crate::http::billing::CheckoutProvider;
+use crate::http::billing::checkout::CheckoutProvider;
 use crate::http::extract::Json;
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::http::responses::{AuthErrors, BodyErrors, DatabaseErrors, ProviderErrors};

@@ -4,6 +4,7 @@ use super::{Problem, ProblemKind};
 use crate::meter::MeterError;
 use crate::service::apply_event::ReconcileError;
 use crate::service::backfill::BackfillError;
+use crate::service::billing::BillingError;
 use crate::service::checkout::CheckoutError;
 use crate::service::grants::GrantError;
 use crate::service::ingest_webhook::IngestError;
@@ -92,6 +93,35 @@ impl From<CheckoutError> for Problem {
     }
 }
 
+impl From<BillingError> for Problem {
+    fn from(error: BillingError) -> Self {
+        let detail = error.to_string();
+        let kind = match error {
+            BillingError::UnknownPlan(_) => ProblemKind::UnknownPlan,
+            BillingError::NotForSale => return Self::validation("/plan_tier", detail),
+            BillingError::ReturnUrl(_) => return Self::validation("/return_url", detail),
+            BillingError::ProviderNotConfigured => ProblemKind::ProviderNotConfigured,
+            BillingError::NoSubscription => ProblemKind::NotFound,
+            BillingError::AlreadyOnPlan => ProblemKind::AlreadySubscribed,
+            BillingError::PaymentDue | BillingError::ChangeUnpaid | BillingError::Declined => {
+                return Self::new(ProblemKind::PaymentDue, detail).with_member("portal", PORTAL);
+            }
+            BillingError::NoProviderCustomer => ProblemKind::NoProviderCustomer,
+            BillingError::Granted
+            | BillingError::Ended
+            | BillingError::NothingToResume
+            | BillingError::NoPortal
+            | BillingError::InProgress => ProblemKind::Conflict,
+            BillingError::PriceMismatch => ProblemKind::PriceMismatch,
+            BillingError::ProviderFailed(_) | BillingError::NotSeen(_) => {
+                ProblemKind::ProviderFailed
+            }
+            BillingError::Store(error) => return error.into(),
+        };
+        Self::new(kind, detail)
+    }
+}
+
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         let detail = error.to_string();
@@ -139,6 +169,7 @@ mod tests {
     use crate::domain::ids::TierKey;
     use crate::domain::reservation::ReservationState;
     use crate::providers::ProviderError;
+    use crate::service::apply_event::NotSeen;
     use crate::service::return_urls::ReturnUrlError;
     use crate::store::pool::StoreError;
 
@@ -270,6 +301,72 @@ mod tests {
         assert_eq!(due.document().members["portal"], "/billing/portal");
         let failed = Problem::from(CheckoutError::ProviderFailed(rejected));
         assert!(!failed.document().detail.contains("operators"));
+    }
+
+    #[test]
+    fn what_a_change_of_a_subscription_refuses() {
+        use ProblemKind as K;
+        let rejected = |status| ProviderError::Rejected {
+            status,
+            code: None,
+            message: "for operators".to_owned(),
+        };
+        for (error, kind, pointer) in [
+            (
+                BillingError::UnknownPlan(TierKey::parse("x").unwrap()),
+                K::UnknownPlan,
+                "",
+            ),
+            (BillingError::NotForSale, K::ValidationFailed, "/plan_tier"),
+            (
+                BillingError::ReturnUrl(ReturnUrlError::Missing),
+                K::ValidationFailed,
+                "/return_url",
+            ),
+            (
+                BillingError::ProviderNotConfigured,
+                K::ProviderNotConfigured,
+                "",
+            ),
+            (BillingError::NoSubscription, K::NotFound, ""),
+            (BillingError::Granted, K::Conflict, ""),
+            (BillingError::Ended, K::Conflict, ""),
+            (BillingError::AlreadyOnPlan, K::AlreadySubscribed, ""),
+            (BillingError::PaymentDue, K::PaymentDue, ""),
+            (BillingError::ChangeUnpaid, K::PaymentDue, ""),
+            (BillingError::from(rejected(402)), K::PaymentDue, ""),
+            (BillingError::NothingToResume, K::Conflict, ""),
+            (BillingError::NoProviderCustomer, K::NoProviderCustomer, ""),
+            (BillingError::NoPortal, K::Conflict, ""),
+            (BillingError::InProgress, K::Conflict, ""),
+            (BillingError::PriceMismatch, K::PriceMismatch, ""),
+            (BillingError::from(rejected(400)), K::ProviderFailed, ""),
+            (BillingError::from(NotSeen::Overtaken), K::Conflict, ""),
+            (
+                BillingError::from(NotSeen::Away("for operators".to_owned())),
+                K::ProviderFailed,
+                "",
+            ),
+            (
+                BillingError::from(NotSeen::Store(away())),
+                K::DatabaseUnavailable,
+                "",
+            ),
+            (BillingError::Store(away()), K::DatabaseUnavailable, ""),
+        ] {
+            assert_eq!(told(error), (kind, pointer.to_owned()));
+        }
+        let due = Problem::from(BillingError::ChangeUnpaid);
+        assert_eq!(due.document().members["portal"], "/billing/portal");
+        let unclear = BillingError::from(NotSeen::Unclear("for operators".to_owned()));
+        for hidden in [unclear, BillingError::from(rejected(400))] {
+            assert!(
+                !Problem::from(hidden)
+                    .document()
+                    .detail
+                    .contains("for operators")
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! Whose turn it is to change a subscription, and what the subscription is like before and after.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::{BillingError, subject};
+use crate::domain::ids::CustomerId;
+use crate::domain::subscription::Subscription;
+use crate::providers::Provider;
+use crate::service::apply_event::{NotSeen, Seen, see_now};
+use crate::service::context::{Context, Storefront};
+use crate::store::change_turns::{self, Turn};
+use crate::store::clock::deciding_time;
+use crate::store::pool::{self, StoreError};
+use crate::store::subscriptions;
+
+/// How long a turn lasts from its renewal on; longer than a change at the provider takes with its repetitions.
+const TURN: TimeDelta = TimeDelta::minutes(2);
+/// How often somebody whose turn it is not asks again, and after which pause: five seconds in all, which a change rarely takes.
+const MOST_ASKED: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A subscription that nobody else changes now.
+pub(super) struct Held<'a> {
+    pub(super) context: &'a Context,
+    pub(super) storefront: &'a Storefront,
+    /// As it was found when the turn began.
+    pub(super) subscription: Subscription,
+    turn: Turn,
+}
+
+/// Does something to the customer's subscription when it is its turn. Returns the subscription's id.
+pub(super) async fn in_turn(
+    context: &Context,
+    customer: &CustomerId,
+    work: impl AsyncFnOnce(&mut Held<'_>) -> Result<(), BillingError>,
+) -> Result<Uuid, BillingError> {
+    let subscription = meant(context, customer).await?;
+    let storefront = context
+        .storefront(subscription.provider)
+        .ok_or(BillingError::ProviderNotConfigured)?;
+    let id = subscription.provider_subscription_id.clone();
+    let turn = take(context, &subscription).await?;
+    let mut held = Held {
+        context,
+        storefront,
+        subscription,
+        turn,
+    };
+    let done = async {
+        held.look_first(customer, &id).await?;
+        work(&mut held).await
+    }
+    .await;
+    held.give_back().await;
+    done.map(|()| held.subscription.id)
+}
+
+impl Held<'_> {
+    /// Brings what is stored up to date: on what is decided next, money may depend.
+    async fn look_first(&mut self, customer: &CustomerId, id: &str) -> Result<(), BillingError> {
+        match see_now(self.context, self.storefront, id).await {
+            // What cannot be understood can still be cancelled: then what is stored has to do.
+            Ok(_) | Err(NotSeen::Unclear(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let found = meant(self.context, customer).await?;
+        if found.provider_subscription_id != self.subscription.provider_subscription_id {
+            // The turn is for another one than the customer means now.
+            return Err(BillingError::InProgress);
+        }
+        self.subscription = found;
+        Ok(())
+    }
+
+    pub(super) fn provider(&self) -> &dyn Provider {
+        self.storefront.provider.as_ref()
+    }
+
+    /// Makes sure that the turn outlasts the change that is about to be asked for.
+    pub(super) async fn renew(&mut self) -> Result<(), BillingError> {
+        let (turn, clock) = (self.turn.clone(), Arc::clone(self.context.clock()));
+        let renewed = pool::run(&self.context.pool, move |conn| {
+            let now = deciding_time(conn, clock.as_ref())?;
+            let until = now + TURN;
+            Ok::<_, StoreError>(change_turns::end_at(conn, &turn, Some(until))?.then_some(until))
+        })
+        .await?;
+        self.turn.until = renewed.ok_or(BillingError::InProgress)?;
+        Ok(())
+    }
+
+    /// Writes down what came of the change.
+    pub(super) async fn look_again(&self) -> Result<Seen, BillingError> {
+        let id = &self.subscription.provider_subscription_id;
+        Ok(see_now(self.context, self.storefront, id).await?)
+    }
+
+    /// Where this fails, the turn ends by itself.
+    async fn give_back(&self) {
+        let turn = self.turn.clone();
+        let given = pool::run(&self.context.pool, move |conn| {
+            Ok::<_, StoreError>(change_turns::end_at(conn, &turn, None)?)
+        })
+        .await;
+        if let Err(error) = given {
+            tracing::warn!(%error, subscription = self.turn.provider_subscription_id, "the turn to change a subscription was not given back");
+        }
+    }
+}
+
+/// The subscription that the customer means, as it is stored.
+async fn meant(context: &Context, customer: &CustomerId) -> Result<Subscription, BillingError> {
+    let customer = customer.clone();
+    let book = Arc::clone(&context.meter.rules().book);
+    pool::run(&context.pool, move |conn| {
+        let subscriptions = subscriptions::of_customer(conn, customer.as_str())?;
+        subject::of(subscriptions, &book.plans())
+    })
+    .await
+}
+
+async fn take(context: &Context, subscription: &Subscription) -> Result<Turn, BillingError> {
+    for _ in 0..MOST_ASKED {
+        let clock = Arc::clone(context.clock());
+        let (provider, id) = (
+            subscription.provider,
+            subscription.provider_subscription_id.clone(),
+        );
+        let taken = pool::run(&context.pool, move |conn| {
+            let now = deciding_time(conn, clock.as_ref())?;
+            let turn = Turn {
+                provider,
+                provider_subscription_id: id,
+                until: now + TURN,
+            };
+            Ok::<_, StoreError>(change_turns::take(conn, &turn, now)?.then_some(turn))
+        })
+        .await?;
+        if let Some(turn) = taken {
+            return Ok(turn);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(BillingError::InProgress)
+}
