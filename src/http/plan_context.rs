@@ -23,10 +23,11 @@ use crate::domain::catalogue::Price;
 use crate::domain::decision::{Decision, Limit, Reason};
 use crate::domain::permission::Permission;
 use crate::domain::provider_event::ProviderName;
+use crate::domain::subscription::{Access, SubscriptionStatus};
 use crate::meter::{self, Snapshot};
 use crate::service::context::Context;
-use crate::store::denials;
 use crate::store::pool::{self, StoreError};
+use crate::store::{denials, provider_customers};
 
 /// How long a denial keeps up the call to action.
 const DENIALS_COUNT_FOR: TimeDelta = TimeDelta::days(7);
@@ -132,7 +133,7 @@ pub struct ContextUpgrade {
     /// What to tell the customer; null while there is no occasion.
     #[schema(required = true, example = "Upgrade to Pro for more Attribution runs.")]
     call_to_action: Option<String>,
-    /// How to buy it; null for somebody who pays already.
+    /// How to buy it: a checkout, or a change of the subscription that is paid; null while a payment is due.
     #[schema(required = true)]
     checkout: Option<Action>,
 }
@@ -159,7 +160,7 @@ pub struct PlanContext {
     /// The tier to move to; null: there is no higher one.
     #[schema(required = true)]
     upgrade: Option<ContextUpgrade>,
-    /// How to manage billing; null where there is nothing to manage.
+    /// How to manage billing; null for somebody who never paid through a provider.
     #[schema(required = true)]
     manage_billing: Option<Link>,
     /// What a former plan still allows.
@@ -189,13 +190,25 @@ pub(crate) async fn get_plan_context(
     let customer = actor.customer_of_query(query.0.customer_id)?;
     let snapshot = known_snapshot(&context, &customer).await?;
     let since = snapshot.now - DENIALS_COUNT_FOR;
-    let denied = pool::run(&context.pool, move |conn| {
-        denials::features_since(conn, customer.as_str(), since).map_err(StoreError::from)
+    let (denied, pays_a_provider) = pool::run(&context.pool, move |conn| {
+        let customer = customer.as_str();
+        let denied = denials::features_since(conn, customer, since)?;
+        let pays = provider_customers::any_known(conn, customer)?;
+        Ok::<_, StoreError>((denied, pays))
     })
     .await?;
-    tagged(&request, &view(&context, &snapshot, &denied), Keep::Private)
+    let manage_billing = pays_a_provider.then_some(Link {
+        method: "POST",
+        href: "/billing/portal",
+    });
+    let view = PlanContext {
+        manage_billing,
+        ..view(&context, &snapshot, &denied)
+    };
+    tagged(&request, &view, Keep::Private)
 }
 
+/// All but what only the provider's customer knows.
 fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContext {
     let standing = &snapshot.standing;
     let plan = &standing.plan.plan;
@@ -310,12 +323,9 @@ fn upgrade(snapshot: &Snapshot, occasion: Option<String>, ends: bool) -> Option<
         )),
         None => None,
     };
-    let pays = snapshot.subscriptions.iter().any(|subscription| {
-        subscription.provider != ProviderName::Manual && subscription.status.is_open()
-    });
-    let checkout = (!pays).then(|| Action {
+    let checkout = way_to_buy(snapshot).map(|href| Action {
         method: "POST",
-        href: "/billing/create-checkout",
+        href,
         body: json!({"customer_id": snapshot.customer_id, "plan_tier": plan.tier}),
     });
     Some(ContextUpgrade {
@@ -324,4 +334,27 @@ fn upgrade(snapshot: &Snapshot, occasion: Option<String>, ends: bool) -> Option<
         call_to_action,
         checkout,
     })
+}
+
+/// Where another plan is bought: as a change of the subscription that is paid, else by a checkout. `None`: something is due first.
+fn way_to_buy(snapshot: &Snapshot) -> Option<&'static str> {
+    use SubscriptionStatus as S;
+    let (mut live, mut due) = (false, false);
+    for subscription in snapshot
+        .subscriptions
+        .iter()
+        .filter(|subscription| subscription.provider != ProviderName::Manual)
+    {
+        match subscription.status {
+            // One whose known end has passed is over, although the provider's word of it is still to come.
+            S::Trialing | S::Active => live |= subscription.access(snapshot.now) == Access::Live,
+            S::PastDue | S::Unpaid | S::Incomplete | S::Paused => due = true,
+            S::Canceled | S::IncompleteExpired | S::Expired => {}
+        }
+    }
+    match (live, due) {
+        (true, _) => Some("/billing/change-plan"),
+        (false, true) => None,
+        (false, false) => Some("/billing/create-checkout"),
+    }
 }

@@ -1,4 +1,4 @@
-//! Billing's routes over HTTP. What a checkout does is proved in `checkout`.
+//! The routes of a checkout and of the subscription that came of it.
 
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ async fn a_customer_buys_and_looks_at_the_subscription() {
     let expected = json!({
         "provider": "stripe", "provider_subscription_id": id, "status": "active", "plan_tier": "pro", "plan_version": 1,
         "current_period_start": "2026-01-12T10:00:00Z", "current_period_end": "2026-02-12T10:00:00Z",
-        "cancel_at_period_end": false, "trial_end": null, "grace": null,
+        "cancel_at_period_end": false, "trial_end": null, "planned_change": null, "grace": null,
     });
     let (status, shown) = send(&shop, ADMIN_KEY, subscription("?customer_id=acme")).await;
     assert_eq!((status, shown), (200, expected));
