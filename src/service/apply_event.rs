@@ -20,7 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
 pub use self::endings::end_next;
-pub use self::on_request::{NotSeen, Seen, see_now};
+pub use self::on_request::{Look, NotSeen, Seen, see_now};
 pub use self::overdue::refresh_overdue;
 pub use self::reconcile::{
     ReconcileError, Shown, SubscriptionDrift, SubscriptionReconciliation, reconcile_subscriptions,

@@ -179,11 +179,14 @@ async fn a_subscription_that_ends_calls_to_action_and_then_has_its_grace() {
         json!({"provider": "stripe", "provider_subscription_id": id, "status": "active", "plan_tier": "pro",
                "plan_version": 1, "current_period_start": "2026-01-12T00:00:00Z",
                "current_period_end": "2026-02-12T00:00:00Z", "cancel_at_period_end": false, "trial_end": null,
-               "grace": null})
+               "planned_change": null, "grace": null})
     );
     assert_eq!(paying["upgrade"]["call_to_action"], Value::Null);
     // Who pays already changes the plan and buys no second one.
-    assert_eq!(paying["upgrade"]["checkout"], Value::Null);
+    assert_eq!(
+        paying["upgrade"]["checkout"]["href"],
+        "/billing/change-plan"
+    );
 
     let cancelled = app
         .stripe()

@@ -13,6 +13,15 @@ const MOST_ROUNDS: u32 = 6;
 /// Between two rounds; it grows, so that two callers fall out of step with the workers and with each other.
 const PAUSE: Duration = Duration::from_millis(40);
 
+/// When a look is taken: it tells whose doing is what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Before anything was changed.
+    First,
+    /// After the request had its effect.
+    Again,
+}
+
 /// What the provider showed, beside what is stored now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
@@ -44,16 +53,14 @@ pub async fn see_now(
     context: &Context,
     storefront: &Storefront,
     provider_subscription_id: &str,
+    look: Look,
 ) -> Result<Seen, NotSeen> {
     for round in 1..=MOST_ROUNDS {
-        match refresh(
-            context,
-            storefront,
-            provider_subscription_id,
-            Errand::request(),
-        )
-        .await
-        {
+        let errand = match look {
+            Look::First => Errand::unasked(),
+            Look::Again => Errand::request(),
+        };
+        match refresh(context, storefront, provider_subscription_id, errand).await {
             Ok(fetched) => {
                 return Ok(Seen {
                     change_unpaid: fetched.change_unpaid,

@@ -10,7 +10,7 @@ use super::{BillingError, subject};
 use crate::domain::ids::CustomerId;
 use crate::domain::subscription::Subscription;
 use crate::providers::Provider;
-use crate::service::apply_event::{NotSeen, Seen, see_now};
+use crate::service::apply_event::{Look, NotSeen, Seen, see_now};
 use crate::service::context::{Context, Storefront};
 use crate::store::change_turns::{self, Turn};
 use crate::store::clock::deciding_time;
@@ -62,7 +62,7 @@ pub(super) async fn in_turn(
 impl Held<'_> {
     /// Brings what is stored up to date: on what is decided next, money may depend.
     async fn look_first(&mut self, customer: &CustomerId, id: &str) -> Result<(), BillingError> {
-        match see_now(self.context, self.storefront, id).await {
+        match see_now(self.context, self.storefront, id, Look::First).await {
             // What cannot be understood can still be cancelled: then what is stored has to do.
             Ok(_) | Err(NotSeen::Unclear(_)) => {}
             Err(error) => return Err(error.into()),
@@ -96,7 +96,7 @@ impl Held<'_> {
     /// Writes down what came of the change.
     pub(super) async fn look_again(&self) -> Result<Seen, BillingError> {
         let id = &self.subscription.provider_subscription_id;
-        Ok(see_now(self.context, self.storefront, id).await?)
+        Ok(see_now(self.context, self.storefront, id, Look::Again).await?)
     }
 
     /// Where this fails, the turn ends by itself.

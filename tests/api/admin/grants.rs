@@ -20,7 +20,7 @@ async fn an_operator_grants_a_subscription_and_ends_it_without_grace() {
         json!({"id": id, "customer_id": "acme", "unit_amount": 4000, "currency": "eur", "provider": "manual",
                "provider_subscription_id": id, "status": "active", "plan_tier": "pro", "plan_version": 1,
                "current_period_start": "2026-01-12T00:00:00Z", "current_period_end": "2026-03-12T00:00:00Z",
-               "cancel_at_period_end": false, "trial_end": null, "grace": null})
+               "cancel_at_period_end": false, "trial_end": null, "planned_change": null, "grace": null})
     );
     let decision = consume(&app, "acme", "attribution_runs", 1).await;
     assert_eq!(
