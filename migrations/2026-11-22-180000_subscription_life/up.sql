@@ -69,7 +69,7 @@ CREATE INDEX subscription_endings_due_idx ON subscription_endings (next_attempt_
 
 CREATE TABLE usage_reports (
     customer_id      TEXT        NOT NULL,
-    -- Ours; the identifier under which the provider is told derives from it.
+    -- Ours; the identifier under which the provider is told derives from it, the same each time.
     report_id        UUID        NOT NULL,
     provider         TEXT        NOT NULL,
     metric_name      TEXT        NOT NULL,
@@ -81,22 +81,37 @@ CREATE TABLE usage_reports (
     state            TEXT        NOT NULL CONSTRAINT usage_reports_state_check
                      CHECK (state IN ('open', 'sealed', 'sent', 'retracting', 'retracted', 'refused', 'doubtful')),
     -- Units above the limit. An open row may be negative: corrections that later usage makes up for, or that are taken back.
+    -- All rows of a counter but the retracting and retracted ones add up to what is owed for it, never below zero.
     quantity         BIGINT      NOT NULL,
     -- The latest use that it accounts for.
     used_at          TIMESTAMPTZ NOT NULL,
-    -- The instant under which the provider was told; decides about the invoice.
+    -- Of whom the provider is told, by its own id.
+    provider_customer_id TEXT,
+    -- The instant under which the provider was last told; decides about the invoice.
     told_at          TIMESTAMPTZ,
+    -- The earliest instant under which it may have been told.
+    told_since       TIMESTAMPTZ,
     first_tried_at   TIMESTAMPTZ,
     sent_at          TIMESTAMPTZ,
+    -- The provider would not take it back.
+    is_final         BOOLEAN     NOT NULL DEFAULT FALSE,
     attempts         INTEGER     NOT NULL DEFAULT 0,
     error            TEXT,
     next_attempt_at  TIMESTAMPTZ NOT NULL,
     claimed_until    TIMESTAMPTZ,
+    -- Since when it has had something to tell.
     created_at       TIMESTAMPTZ NOT NULL,
     updated_at       TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (customer_id, report_id)
 );
 CREATE UNIQUE INDEX usage_reports_open_key ON usage_reports (customer_id, provider, metric_name, period_start)
     WHERE state = 'open';
+-- What the provider has is told from its sum of all meters, which is ambiguous where two are on their way.
+CREATE UNIQUE INDEX usage_reports_under_way_key ON usage_reports (customer_id, provider)
+    WHERE state IN ('sealed', 'retracting');
 CREATE INDEX usage_reports_due_idx ON usage_reports (next_attempt_at) WHERE state IN ('open', 'sealed', 'retracting');
 CREATE INDEX usage_reports_counter_idx ON usage_reports (customer_id, metric_name, period_start);
+CREATE INDEX usage_reports_told_idx ON usage_reports (customer_id, provider, told_at) WHERE state = 'sent';
+CREATE INDEX usage_reports_trouble_idx ON usage_reports (state) WHERE state IN ('refused', 'doubtful');
+-- Providers name a report by its identifier alone.
+CREATE INDEX usage_reports_report_idx ON usage_reports (report_id);

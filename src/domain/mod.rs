@@ -10,6 +10,7 @@ pub mod event_id;
 mod fixtures;
 pub mod ids;
 pub mod money;
+pub mod overage;
 pub mod payment;
 pub mod period;
 pub mod permission;

@@ -12,11 +12,13 @@ use super::extract::Query;
 use super::problem::{Problem, ProblemDocument, ProblemKind};
 use crate::service::context::Context;
 use crate::store::pool::{self, StoreError};
-use crate::store::{inbox, migrations};
+use crate::store::{inbox, migrations, usage_reports};
 use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
 
 /// From this age on an event that was not applied deserves a look.
 const LATE_AFTER: TimeDelta = TimeDelta::minutes(5);
+/// By then overage is told to the provider, unless something is wrong.
+const TOLD_WITHIN: TimeDelta = TimeDelta::seconds(60);
 
 /// How long figures from the database may hold up a scrape, which has figures of its own to tell.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -59,7 +61,7 @@ pub struct Ready {
     pub checks: Option<Checks>,
 }
 
-/// What readiness depends on, and the inbox, on which it does not.
+/// What readiness depends on, and what waits, on which it does not.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Checks {
     /// `ok`, `busy` (every connection is in use; it is there) or `unreachable`.
@@ -74,6 +76,9 @@ pub struct Checks {
     /// The webhooks that wait; null where the database did not tell.
     #[schema(required = true)]
     pub inbox: Option<InboxCheck>,
+    /// The overage that a provider is to be told; null where the database did not tell.
+    #[schema(required = true)]
+    pub usage_reports: Option<UsageReportsCheck>,
 }
 
 /// The webhooks that wait to be applied.
@@ -91,6 +96,23 @@ pub struct InboxCheck {
     /// How many were given up and wait for an operator.
     #[schema(example = 0)]
     pub failed: i64,
+}
+
+/// The overage that waits to be told to the provider that bills it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageReportsCheck {
+    /// How many reports.
+    #[schema(example = 0)]
+    pub pending: i64,
+    /// Since when the oldest of them has had something to tell.
+    #[schema(required = true)]
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// Whether the oldest has waited for a minute: the provider does not answer, or refuses it.
+    #[schema(example = false)]
+    pub late: bool,
+    /// How many the provider refused or may not have: they wait for an operator.
+    #[schema(example = 0)]
+    pub doubtful: i64,
 }
 
 /// How much to tell.
@@ -171,7 +193,7 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
     let known = readiness.clone();
     let asked = pool::run(&context.pool, move |conn| {
         // Asked always: that it is answered shows that the database is there.
-        let backlog = inbox::backlog(conn)?;
+        let backlog = (inbox::backlog(conn)?, usage_reports::backlog(conn)?);
         if !known.migrated.load(Ordering::Relaxed) {
             let pending = migrations::pending(conn)
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -196,17 +218,26 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
             ("unreachable", "unknown", None)
         }
     };
+    let (inbox, usage) = backlog.unzip();
     let checks = Checks {
         database,
         migrations,
         traffic: if draining { "draining" } else { "ok" },
-        inbox: backlog.map(|backlog| InboxCheck {
+        inbox: inbox.map(|backlog| InboxCheck {
             unprocessed: backlog.unprocessed,
             oldest_received_at: backlog.oldest_received_at,
             late: backlog
                 .oldest_received_at
                 .is_some_and(|oldest| now - oldest >= LATE_AFTER),
             failed: backlog.failed,
+        }),
+        usage_reports: usage.map(|backlog| UsageReportsCheck {
+            pending: backlog.pending,
+            oldest_at: backlog.oldest_at,
+            late: backlog
+                .oldest_at
+                .is_some_and(|oldest| now - oldest >= TOLD_WITHIN),
+            doubtful: backlog.doubtful,
         }),
     };
     (checks, missing)
@@ -230,14 +261,19 @@ pub(crate) async fn metrics(
 ) -> Result<HttpResponse, Problem> {
     let now = context.clock().now();
     let backlog = pool::run(&context.pool, |conn| {
-        inbox::backlog(conn).map_err(StoreError::from)
+        Ok::<_, StoreError>((inbox::backlog(conn)?, usage_reports::backlog(conn)?))
     });
     // The rest matters most when the database is away, so it is told without these.
-    if let Ok(Ok(backlog)) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await {
-        let age = backlog
-            .oldest_received_at
-            .map_or(0, |oldest| (now - oldest).num_seconds().max(0));
-        metrics.inbox(backlog.unprocessed, age, backlog.failed);
+    if let Ok(Ok((inbox, usage))) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await {
+        let age = |oldest: Option<DateTime<Utc>>| {
+            oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0))
+        };
+        metrics.inbox(
+            inbox.unprocessed,
+            age(inbox.oldest_received_at),
+            inbox.failed,
+        );
+        metrics.usage_reports(usage.pending, age(usage.oldest_at), usage.doubtful);
     }
     let text = metrics.encode().map_err(Problem::internal)?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))

@@ -4,6 +4,7 @@ mod cluster;
 mod endings;
 mod inbox;
 mod stale;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::store::embedded::Cluster;
 /// Events that are applied at the same time. Each waits for the provider most of the while, so more would mostly be refused
 /// by the provider's rate limits; fewer lets one slow fetch hold up the rest.
 const INBOX_WORKERS: usize = 4;
+
+/// Workers that tell usage, each several reports at a time.
+const USAGE_WORKERS: usize = 2;
 
 /// How long a job rests after a fault of its own.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
@@ -38,6 +42,9 @@ impl Jobs {
         spawn(&mut running, "inbox-wake", context, &token, inbox::wake);
         spawn(&mut running, "endings", context, &token, endings::work);
         spawn(&mut running, "stale", context, &token, stale::watch);
+        for _ in 0..USAGE_WORKERS {
+            spawn(&mut running, "usage", context, &token, usage::work);
+        }
         if let Some(cluster) = cluster {
             let again = token.clone();
             running.spawn(kept_going(

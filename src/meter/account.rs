@@ -1,7 +1,7 @@
 //! A customer's account while a batch is judged: what was read under the lock, changed by one command after another. No database,
 //! no clock: what must be written is collected.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -9,6 +9,7 @@ use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::command::{MeterError, Settled};
 use super::outcome::{self, Subject};
+use super::overage::Debt;
 use super::snapshot::Snapshot;
 use crate::domain::catalogue::FeatureKind;
 use crate::domain::decision::{Ask, Decision, Reason};
@@ -52,6 +53,8 @@ pub(super) struct Changes {
     pub(super) settled: Vec<usize>,
     pub(super) denials: Vec<(String, Reason)>,
     pub(super) audits: Vec<AuditRow>,
+    /// By feature and start of the counter's period.
+    pub(super) debts: BTreeMap<(String, DateTime<Utc>), Debt>,
 }
 
 impl Changes {
@@ -281,11 +284,13 @@ impl<'a> Account<'a> {
         self.changes.entries.push(entry);
     }
 
-    /// Sets the counter of a span.
+    /// Sets the counter of a span. The one place where what is counted changes, and with it what is owed.
     pub(super) fn count(&mut self, feature: &str, span: Span, value: i64, level: i16) {
         if let Some(counter) = self.counter_of(feature, span) {
+            let before = counter.value;
             counter.value = value;
             counter.warning_level = level;
+            self.owe(feature, span, before, value);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::domain::standing::Standing;
 use crate::store::customers::Occupied;
 use crate::store::pool::StoreError;
 use crate::store::transaction::Witness;
-use crate::store::{accounts, audit, counters, customers, denials, reservations};
+use crate::store::{accounts, audit, counters, customers, denials, reservations, usage_reports};
 
 type Transactions = <PgConnection as Connection>::TransactionManager;
 
@@ -277,6 +277,10 @@ impl Desk {
         let entries = touched.iter().flat_map(|account| &account.changes.entries);
         if counters.clone().next().is_some() {
             accounts::write_all(conn, counters, entries)?;
+        }
+        let accruals: Vec<_> = touched.iter().flat_map(Account::accruals).collect();
+        if !accruals.is_empty() {
+            usage_reports::accrue_all(conn, &accruals)?;
         }
         let rows = |which: fn(&Changes) -> &[usize]| {
             touched.iter().flat_map(move |account| {

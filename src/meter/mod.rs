@@ -11,6 +11,7 @@ mod command;
 mod denied;
 mod job;
 mod outcome;
+mod overage;
 mod question;
 mod recent;
 mod recording;

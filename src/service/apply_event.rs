@@ -11,6 +11,7 @@ mod on_request;
 mod overdue;
 mod reconcile;
 mod refresh;
+mod refused_usage;
 mod second_subscriptions;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use self::reconcile::{
 };
 use self::refresh::{Errand, Purchase, refresh};
 use super::context::Context;
+use super::usage_reports::flush_soon;
 use crate::domain::provider_event::{Hint, ProviderName};
 use crate::providers::ProviderError;
 use crate::store::checkout_sessions::{self, Ending};
@@ -237,10 +239,13 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
         Hint::CheckoutClosed { session_id } => {
             close_checkout(context, provider, claim, session_id).await
         }
-        Hint::Subscription {
+        Hint::InvoiceDrawn {
             provider_subscription_id: id,
+        } => {
+            flush_soon(context, provider, &id).await?;
+            refresh(context, storefront, &id, Errand::event(claim, None)).await
         }
-        | Hint::InvoiceDrawn {
+        Hint::Subscription {
             provider_subscription_id: id,
         } => refresh(context, storefront, &id, Errand::event(claim, None))
             .await
@@ -269,7 +274,7 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
         Hint::CustomerDeleted {
             provider_customer_id: id,
         } => customer_deleted::apply(context, storefront, claim, id).await,
-        Hint::UsageRefused => Err(NotApplied::Later("not understood yet".to_owned())),
+        Hint::UsageRefused => refused_usage::note(context, storefront, claim).await,
         // A checkout that sold no subscription is none of ours.
         Hint::Ignored | Hint::CheckoutCompleted { .. } => ignore(context, claim).await,
     }

@@ -17,3 +17,4 @@ pub mod prices;
 pub mod reconcile;
 pub mod return_urls;
 pub mod subscriptions;
+pub mod usage_reports;

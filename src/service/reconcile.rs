@@ -1,4 +1,4 @@
-//! Reconciliation: are the counters the sums of their ledger rows, and where one is not, make it so.
+//! Reconciliation: are the counters the sums of their ledger rows, and have providers what they were told? Where not, make it so.
 
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::context::Context;
+use super::usage_reports::{Told, compare_told, tell_anew};
 use crate::domain::ids::CustomerId;
 use crate::domain::period::Period;
 use crate::domain::standing::{Anchoring, Standing};
@@ -22,7 +23,11 @@ use crate::store::subscriptions;
 pub struct Finding {
     /// How it differed.
     pub drift: Drift,
-    /// The counter was set to the ledger's sum.
+    /// Units that a provider was told; `None`: it was told nothing.
+    pub reported: Option<i64>,
+    /// Units that the provider has; `None`: it was told nothing, or does not say.
+    pub counted: Option<i64>,
+    /// The counter was set to the ledger's sum, or what the provider had refused is told anew.
     pub repaired: bool,
 }
 
@@ -31,31 +36,31 @@ pub struct Finding {
 pub struct Reconciliation {
     /// How many counters were compared.
     pub checked: i64,
-    /// Those that differ, the first 1000 by customer, feature and period.
+    /// Those that differ, by customer, feature and period: the first 1000 that are not their ledger's sum, and up to 1000 of which a
+    /// provider does not have what it was told.
     pub findings: Vec<Finding>,
 }
 
-/// Compares the counters of one customer, or of everybody, with the ledger; with `repair` each that differs is set to its
-/// ledger's sum, in a transaction of its own and with a row in the audit log that names `actor`. After an error those before it
-/// are repaired, and the call may be repeated.
+/// Compares the counters of one customer, or of everybody, with the ledger, and what providers were told with what they have; with
+/// `repair` each counter that differs is set to its ledger's sum, and what a provider refused is told anew, each in a transaction
+/// of its own and with a row in the audit log that names `actor`. After an error those before it are repaired, and the call may be
+/// repeated.
 pub async fn reconcile(
     context: &Context,
     actor: String,
     customer: Option<CustomerId>,
     repair: bool,
 ) -> Result<Reconciliation, StoreError> {
+    let customer = customer.map(|customer| customer.as_str().to_owned());
+    let told = compare_told(context, customer.clone()).await?;
     let compared = pool::run(&context.pool, move |conn| {
-        let customer = customer.as_ref().map(CustomerId::as_str);
-        counters::compare(conn, customer).map_err(StoreError::from)
+        counters::compare(conn, customer.as_deref()).map_err(StoreError::from)
     })
     .await?;
     let mut findings = Vec::with_capacity(compared.drifts.len());
     for drift in compared.drifts {
         if !repair {
-            findings.push(Finding {
-                drift,
-                repaired: false,
-            });
+            findings.push(Finding::of(drift, false));
             continue;
         }
         let (meter, actor) = (context.meter.clone(), actor.clone());
@@ -68,9 +73,89 @@ pub async fn reconcile(
         .await;
         findings.extend(finding?);
     }
+    for told in told {
+        add_told(context, &actor, &mut findings, told, repair).await?;
+    }
+    findings.sort_by(|a, b| a.place().cmp(&b.place()));
     Ok(Reconciliation {
         checked: compared.checked,
         findings,
+    })
+}
+
+impl Finding {
+    /// A counter beside its ledger; no provider was told anything of it.
+    fn of(drift: Drift, repaired: bool) -> Self {
+        Self {
+            drift,
+            reported: None,
+            counted: None,
+            repaired,
+        }
+    }
+
+    fn place(&self) -> (&str, &str, DateTime<Utc>) {
+        let Drift {
+            customer_id,
+            feature,
+            period_start,
+            ..
+        } = &self.drift;
+        (customer_id, feature, *period_start)
+    }
+}
+
+/// Adds what a provider was told of a counter to its finding, or makes one where the provider does not have that.
+async fn add_told(
+    context: &Context,
+    actor: &str,
+    findings: &mut Vec<Finding>,
+    told: Told,
+    repair: bool,
+) -> Result<(), StoreError> {
+    let place = (
+        told.customer_id.as_str(),
+        told.feature.as_str(),
+        told.period_start,
+    );
+    let known = findings.iter().position(|known| known.place() == place);
+    if known.is_none() && !told.differs() {
+        return Ok(());
+    }
+    let anew = repair && tell_anew(context, actor.to_owned(), &told).await?;
+    let (reported, counted) = (told.reported, told.counted);
+    if known.is_none() {
+        let beside = pool::run(&context.pool, move |conn| {
+            conn.transaction(|conn| beside(conn, told))
+                .map_err(StoreError::from)
+        });
+        findings.push(Finding::of(beside.await?, anew));
+    }
+    let finding = match known {
+        Some(index) => findings.get_mut(index),
+        None => findings.last_mut(),
+    };
+    if let Some(finding) = finding {
+        finding.reported = Some(reported);
+        finding.counted = counted;
+    }
+    Ok(())
+}
+
+/// The counter that a provider was told of, beside its ledger.
+fn beside(conn: &mut PgConnection, told: Told) -> QueryResult<Drift> {
+    conn.batch_execute("SET LOCAL statement_timeout = '10min'")?;
+    let counters = counters::of_customers(conn, &[&told.customer_id])?;
+    let counter = counters.iter().find(|counter| {
+        counter.metric_name == told.feature && counter.period_start == told.period_start
+    });
+    Ok(Drift {
+        ledger: counters::ledger_sum(conn, &told.customer_id, &told.feature, told.period_start)?,
+        counter: counter.map_or(0, |counter| counter.value),
+        period_end: counter.map_or(told.period_end, |counter| counter.period_end),
+        customer_id: told.customer_id,
+        feature: told.feature,
+        period_start: told.period_start,
     })
 }
 
@@ -85,10 +170,7 @@ fn mend(
     let (customer, feature) = (seen.customer_id.as_str(), seen.feature.as_str());
     let Some(row) = customers::lock(conn, customer)? else {
         // Rows of nobody: there is no anchor to judge them by, and nobody who would count by them.
-        return Ok(Some(Finding {
-            drift: seen,
-            repaired: false,
-        }));
+        return Ok(Some(Finding::of(seen, false)));
     };
     // A large customer's ledger takes longer to sum up than ordinary statements may take.
     conn.batch_execute("SET LOCAL statement_timeout = '10min'")?;
@@ -128,15 +210,13 @@ fn mend(
         }
         (None, _) | (_, None) => false,
     };
-    Ok(Some(Finding {
-        drift: Drift {
-            period_end,
-            ledger,
-            counter: value,
-            ..seen
-        },
-        repaired,
-    }))
+    let drift = Drift {
+        period_end,
+        ledger,
+        counter: value,
+        ..seen
+    };
+    Ok(Some(Finding::of(drift, repaired)))
 }
 
 /// Where the customer's periods step from now.

@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
 
-use super::schema::usage_metrics;
+use super::schema::{usage_metrics, usage_reports};
 use super::statement::statement;
 
 /// One counter.
@@ -98,7 +98,8 @@ pub fn save(conn: &mut PgConnection, counter: &Counter) -> QueryResult<()> {
     Ok(())
 }
 
-/// Ends every period of the customer that still runs at `instant` right there: a new anchor has taken over.
+/// Ends every period of the customer that still runs at `instant` right there: a new anchor has taken over. What is owed for them
+/// ends with them.
 pub fn close_running(
     conn: &mut PgConnection,
     customer: &str,
@@ -111,6 +112,14 @@ pub fn close_running(
             .filter(usage_metrics::period_end.gt(instant)),
     )
     .set(usage_metrics::period_end.eq(instant))
+    .execute(conn)?;
+    diesel::update(
+        usage_reports::table
+            .filter(usage_reports::customer_id.eq(customer))
+            .filter(usage_reports::period_start.lt(instant))
+            .filter(usage_reports::period_end.gt(instant)),
+    )
+    .set(usage_reports::period_end.eq(instant))
     .execute(conn)?;
     Ok(())
 }

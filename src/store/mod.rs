@@ -26,6 +26,7 @@ mod statement;
 pub mod subscription_endings;
 pub mod subscriptions;
 pub mod transaction;
+pub mod usage_reports;
 
 /// A stored value that this version cannot read.
 fn unreadable(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> diesel::result::Error {

@@ -150,3 +150,17 @@ pub fn customer_of(
         .first(conn)
         .optional()
 }
+
+/// What the provider calls our customer, where it has such a customer.
+pub fn name_of(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: &str,
+) -> QueryResult<Option<String>> {
+    let name: Option<Option<String>> = provider_customers::table
+        .find((customer, provider))
+        .select(provider_customers::provider_customer_id)
+        .first(conn)
+        .optional()?;
+    Ok(name.flatten())
+}

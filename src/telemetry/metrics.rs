@@ -39,6 +39,9 @@ struct Inner {
     inbox_unprocessed: Gauge,
     inbox_oldest_seconds: Gauge,
     inbox_failed: Gauge,
+    usage_reports_pending: Gauge,
+    usage_reports_oldest_seconds: Gauge,
+    usage_reports_doubtful: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +81,9 @@ impl Metrics {
         let inbox_unprocessed = Gauge::default();
         let inbox_oldest_seconds = Gauge::default();
         let inbox_failed = Gauge::default();
+        let usage_reports_pending = Gauge::default();
+        let usage_reports_oldest_seconds = Gauge::default();
+        let usage_reports_doubtful = Gauge::default();
         // The encoder appends `_total` to counters.
         registry.register("http_requests", "Requests answered", http_requests.clone());
         registry.register(
@@ -107,6 +113,21 @@ impl Metrics {
             "Webhook events given up, which a person must look at",
             inbox_failed.clone(),
         );
+        registry.register(
+            "plangate_usage_reports_pending",
+            "Reports of overage that the provider has not been told yet",
+            usage_reports_pending.clone(),
+        );
+        registry.register(
+            "plangate_usage_reports_oldest_seconds",
+            "Age of the oldest report not told yet, 0 when there is none",
+            usage_reports_oldest_seconds.clone(),
+        );
+        registry.register(
+            "plangate_usage_reports_doubtful",
+            "Reports of overage that the provider refused or may not have, which a person must look at",
+            usage_reports_doubtful.clone(),
+        );
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -118,6 +139,9 @@ impl Metrics {
                 inbox_unprocessed,
                 inbox_oldest_seconds,
                 inbox_failed,
+                usage_reports_pending,
+                usage_reports_oldest_seconds,
+                usage_reports_doubtful,
             }),
         }
     }
@@ -167,6 +191,13 @@ impl Metrics {
         self.inner.inbox_failed.set(failed);
     }
 
+    /// Sets how many reports of overage wait to be told, how old the oldest of them is, and how many need a person.
+    pub fn usage_reports(&self, pending: i64, oldest_seconds: i64, doubtful: i64) {
+        self.inner.usage_reports_pending.set(pending);
+        self.inner.usage_reports_oldest_seconds.set(oldest_seconds);
+        self.inner.usage_reports_doubtful.set(doubtful);
+    }
+
     /// All figures in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -202,6 +233,7 @@ mod tests {
         metrics.webhook("stripe", "queued");
         metrics.webhook_signature_failure("stripe");
         metrics.clone().inbox(3, 41, 2);
+        metrics.usage_reports(4, 17, 1);
         let text = metrics.encode().unwrap();
         for line in [
             r#"http_requests_total{method="GET",route="/plans/{tier}",status="200"} 1"#,
@@ -214,6 +246,9 @@ mod tests {
             "plangate_inbox_unprocessed 3",
             "plangate_inbox_oldest_seconds 41",
             "plangate_inbox_failed 2",
+            "plangate_usage_reports_pending 4",
+            "plangate_usage_reports_oldest_seconds 17",
+            "plangate_usage_reports_doubtful 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -90,7 +90,7 @@ pub struct ReconcileRequest {
     /// Whose counters; everybody's by default.
     #[schema(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
-    /// Set each counter that differs to its ledger's sum.
+    /// Set each counter that differs to its ledger's sum, and tell the provider anew what it refused.
     #[serde(default)]
     repair: bool,
 }
@@ -105,7 +105,7 @@ pub struct CountedPeriod {
     end: Option<DateTime<Utc>>,
 }
 
-/// A counter that is not its ledger's sum.
+/// A counter that is not its ledger's sum, or of which the payment provider does not have what it was told.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct UsageDrift {
     /// Whose.
@@ -121,20 +121,26 @@ pub struct UsageDrift {
     ledger: i128,
     /// What the counter said; 0 where there was none.
     counter: i64,
-    /// What the payment provider was told of the overage; null as long as nothing is reported to one, which is so in this version.
+    /// Units of overage that the payment provider was told and did not refuse; null where it was told nothing.
     #[schema(required = true)]
     reported_to_provider: Option<i64>,
-    /// What the payment provider has counted; null as long as nothing is reported to one.
+    /// Units that the payment provider counts of it; null where it was told nothing, does not answer, or something is still on its way
+    /// (its sums lag by minutes).
     #[schema(required = true)]
     provider_total: Option<i64>,
-    /// The counter was set to the ledger's sum. Not done where the sum is no count, nor for a counter that is missing and whose
-    /// period cannot be told any more.
+    /// The counter was set to the ledger's sum, or overage that the provider refused is told anew. Not done where the sum is no count, nor
+    /// for a counter that is missing and whose period cannot be told any more, nor about overage that the provider merely counts otherwise.
     repaired: bool,
 }
 
 impl From<Finding> for UsageDrift {
     fn from(finding: Finding) -> Self {
-        let Finding { drift, repaired } = finding;
+        let Finding {
+            drift,
+            reported,
+            counted,
+            repaired,
+        } = finding;
         Self {
             period: (!drift.is_gauge()).then_some(CountedPeriod {
                 start: drift.period_start,
@@ -144,8 +150,8 @@ impl From<Finding> for UsageDrift {
             feature: drift.feature,
             ledger: drift.ledger,
             counter: drift.counter,
-            reported_to_provider: None,
-            provider_total: None,
+            reported_to_provider: reported,
+            provider_total: counted,
             repaired,
         }
     }
@@ -160,14 +166,18 @@ pub struct ReconcileResponse {
     /// How many counters were compared.
     #[schema(minimum = 0)]
     checked: i64,
-    /// Those that differ: the first 1000, by customer, feature and period.
+    /// Those that differ, by customer, feature and period: the first 1000 that are not their ledger's sum, and up to 1000 of which the
+    /// provider does not have what it was told.
     drifts: Vec<UsageDrift>,
 }
 
-/// Compares every counter with the sum of its ledger entries, and mends it where asked to.
+/// Compares every counter with the sum of its ledger entries, and what was reported with what the provider has.
 ///
 /// There is nothing to find unless somebody wrote into the database by hand. The ledger is what counts and is never changed. Each
 /// repair is a transaction of its own, which keeps every other writer of that customer out, and leaves a row in the audit log.
+///
+/// Overage that the payment provider was told is compared with what it counts: of the customer, or of everybody of whom it was told
+/// within the last 35 days (1000 counters at most).
 #[utoipa::path(
     tag = "Admin",
     operation_id = "reconcileUsage",
