@@ -27,6 +27,7 @@ mod jobs;
 mod lifecycle;
 mod meter;
 mod operations;
+mod overage;
 mod plan_context;
 mod plans;
 mod reservations;
