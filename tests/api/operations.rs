@@ -35,9 +35,10 @@ async fn a_healthy_service_is_alive_and_ready() {
         let ready = app.get(verbose).anonymous().send().await.ok();
         let inbox =
             json!({"unprocessed": 0, "oldest_received_at": null, "late": false, "failed": 0});
+        let usage = json!({"pending": 0, "oldest_at": null, "late": false, "doubtful": 0});
         assert_eq!(
             ready["checks"],
-            json!({"database": "ok", "migrations": "ok", "traffic": "ok", "inbox": inbox})
+            json!({"database": "ok", "migrations": "ok", "traffic": "ok", "inbox": inbox, "usage_reports": usage})
         );
     }
     let problem = app.get("/readyz?verbose=maybe").send().await;

@@ -90,6 +90,7 @@ impl TestAppBuilder {
             .set("STRIPE_SECRET_KEY", fake_stripe::SECRET_KEY)
             .set("STRIPE_PUBLISHABLE_KEY", "pk_test_fake")
             .set("STRIPE_WEBHOOK_SECRET", fake_stripe::WEBHOOK_SECRET)
+            .set("STRIPE_METER_EVENT_NAME", fake_stripe::METER_EVENT_NAME)
             .set("STRIPE_PRICE_ID_PRO", PRICE_PRO)
             .set("STRIPE_PRICE_ID_SCALE", PRICE_SCALE)
             .set("STRIPE_PRICE_ID_SCALE_OVERAGE", PRICE_SCALE_OVERAGE)
