@@ -243,7 +243,9 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
             provider_subscription_id: id,
         } => {
             flush_soon(context, provider, &id).await?;
-            refresh(context, storefront, &id, Errand::event(claim, None)).await
+            refresh(context, storefront, &id, Errand::event(claim, None))
+                .await
+                .map(drop)
         }
         Hint::Subscription {
             provider_subscription_id: id,

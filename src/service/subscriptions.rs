@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
+use crate::domain::period::Period;
 use crate::domain::plans::Plans;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::standing::{Anchoring, Standing};
@@ -104,9 +105,11 @@ pub fn apply_report(
     let anchoring = if after.anchoring.anchor == settled.anchor {
         settled
     } else {
-        // A purchase opens its period where it says, in the period that runs, not when its webhook arrives.
-        let bought = change.newly_active && after.anchoring.anchor == Some(change.after.anchor);
-        let begins = Some(change.after.anchor)
+        // A purchase opens its period where it says, in the period that runs, not when its webhook arrives: also where it is heard
+        // of so late that a month has passed, or that it is over.
+        let first_heard_of = change.newly_active || stored.is_none();
+        let bought = first_heard_of && after.anchoring.anchor == Some(change.after.anchor);
+        let begins = Some(Period::containing(now, Some(change.after.anchor), None).start)
             .filter(|begins| bought && before.period.start < *begins && *begins <= now);
         Anchoring {
             since: begins.or(Some(now)),

@@ -35,3 +35,4 @@ mod stripe_provider;
 mod support;
 mod usage;
 mod webhooks;
+mod whole_life;

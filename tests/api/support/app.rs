@@ -14,8 +14,9 @@ use plangate::domain::api_key::Scope;
 use plangate::http::operations::Readiness;
 use plangate::server::{Application, ServeOptions};
 use plangate::service::api_keys::ApiKeys;
-use plangate::service::apply_event::apply_next;
+use plangate::service::apply_event::{apply_next, end_next};
 use plangate::service::context::Context;
+use plangate::service::usage_reports::tell_due;
 use plangate::store::clock::Clock;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -223,6 +224,19 @@ impl TestApp {
     /// Applies every webhook that is due, as the jobs would.
     pub(crate) async fn apply_webhooks(&self) {
         while apply_next(self.context()).await.unwrap() {}
+    }
+
+    /// Lets every job do what is due, until none has anything left.
+    pub(crate) async fn do_the_work(&self) {
+        let context = self.context();
+        loop {
+            self.apply_webhooks().await;
+            let ended = end_next(context).await.unwrap();
+            let told = tell_due(context).await.unwrap() > 0;
+            if !ended && !told {
+                return;
+            }
+        }
     }
 
     /// Moves the time on, at the provider too.

@@ -3,6 +3,7 @@
 mod delivery;
 mod order;
 mod patience;
+mod permutations;
 mod plan_in_force;
 mod table;
 
