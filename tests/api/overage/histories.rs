@@ -19,7 +19,7 @@ use super::RUNS;
 use crate::fake_stripe::{Endpoint, Fault};
 use crate::support::shop::Shop;
 
-const HISTORIES: u32 = 40;
+const HISTORIES: u32 = 24;
 const STEPS: usize = 40;
 
 #[derive(Debug, Clone)]
