@@ -10,7 +10,6 @@ use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
 use crate::providers::FinalInvoice;
 use crate::service::context::Context;
-use crate::service::usage_reports::flush;
 use crate::store::pool;
 use crate::store::subscriptions;
 
@@ -38,13 +37,7 @@ pub async fn cancel(
                 held.provider().cancel_at_period_end(&id).await?;
             }
             CancelWhen::Now => {
-                let provider = held.subscription.provider;
-                if !flush(context, customer.as_str(), provider).await? {
-                    tracing::warn!(
-                        customer = customer.as_str(),
-                        "a subscription is ended before all of its overage is told"
-                    );
-                }
+                held.tell_usage(&customer).await?;
                 held.renew().await?;
                 held.provider().cancel_now(&id, FinalInvoice::Drawn).await?;
             }

@@ -99,6 +99,9 @@ async fn move_to(
         plan_version: sold.version,
         when,
     };
+    if when == ChangeWhen::Now {
+        held.tell_usage(&wanted.customer).await?;
+    }
     held.renew().await?;
     held.provider().change_plan(&change).await?;
     let seen = held.look_again().await?;

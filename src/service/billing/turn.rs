@@ -12,6 +12,7 @@ use crate::domain::subscription::Subscription;
 use crate::providers::Provider;
 use crate::service::apply_event::{Look, NotSeen, Seen, see_now};
 use crate::service::context::{Context, Storefront};
+use crate::service::usage_reports;
 use crate::store::change_turns::{self, Turn};
 use crate::store::clock::deciding_time;
 use crate::store::pool::{self, StoreError};
@@ -78,6 +79,20 @@ impl Held<'_> {
 
     pub(super) fn provider(&self) -> &dyn Provider {
         self.storefront.provider.as_ref()
+    }
+
+    /// Tells the provider of usage that it is to bill before what bills it is gone. Nobody is kept for what cannot be told now: it
+    /// stays due, and a person sees to it where it cannot be billed any more.
+    pub(super) async fn tell_usage(&self, customer: &CustomerId) -> Result<(), BillingError> {
+        let provider = self.subscription.provider;
+        if !usage_reports::flush(self.context, customer.as_str(), provider).await? {
+            let (customer, subscription) = (
+                customer.as_str(),
+                &self.subscription.provider_subscription_id,
+            );
+            tracing::error!(%provider, customer, subscription, "usage was not told before what bills it ended");
+        }
+        Ok(())
     }
 
     /// Makes sure that the turn outlasts the change that is about to be asked for.

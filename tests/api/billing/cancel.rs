@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, change, changes_sent, hear, runs, stored};
-use crate::fake_stripe::Endpoint;
+use super::{ask, change, changes_sent, hear, invoiced, runs, stored};
+use crate::fake_stripe::{Endpoint, Fault};
 use crate::support::app::TestApp;
-use crate::support::steps::{subscribe, travel};
+use crate::support::steps::{consume, subscribe, travel};
 
 #[actix_web::test]
 async fn a_cancelled_plan_runs_until_its_period_ends_and_can_be_kept() {
@@ -106,6 +106,43 @@ async fn an_end_at_once_leaves_the_grace() {
     assert_eq!(sent.len(), 1);
     hear(&app).await;
     assert_eq!(stored(&app).await, ended);
+}
+
+#[actix_web::test]
+async fn usage_above_the_limit_is_billed_before_what_bills_it_is_gone() {
+    for ends in [true, false] {
+        let app = TestApp::with_stripe().await;
+        let id = subscribe(&app, "acme", "scale").await;
+        consume(&app, "acme", "attribution_runs", 25_012).await;
+        let customer = app.stripe().subscription(&id)["customer"].clone();
+        let told = || app.stripe().meter_total(customer.as_str().unwrap());
+        assert_eq!(told(), 0);
+        // A change that only comes with the next period leaves it to the job.
+        change(&app, "pro").await.ok();
+        assert_eq!(told(), 0);
+        if ends {
+            let now = json!({"when": "now"});
+            ask(&app, "cancel", now).await.ok();
+            assert_eq!(invoiced(&app, "subscription_cycle"), [12]);
+        } else {
+            let now = json!({"plan_tier": "pro", "when": "now"});
+            ask(&app, "change-plan", now).await.ok();
+        }
+        assert_eq!(told(), 12);
+        hear(&app).await;
+    }
+}
+
+#[actix_web::test]
+async fn nobody_is_kept_for_usage_that_cannot_be_told() {
+    let app = TestApp::with_stripe().await;
+    subscribe(&app, "acme", "scale").await;
+    consume(&app, "acme", "attribution_runs", 25_012).await;
+    app.stripe()
+        .fail(Endpoint::CreateMeterEvent, Fault::SERVER_ERROR, 3);
+    let ended = ask(&app, "cancel", json!({"when": "now"})).await.ok();
+    assert_eq!(ended["status"], "canceled");
+    hear(&app).await;
 }
 
 #[actix_web::test]
