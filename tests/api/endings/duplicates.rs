@@ -1,9 +1,10 @@
 //! Two live subscriptions at the provider: one stays.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use plangate::domain::provider_event::ProviderName;
+use plangate::jobs::Jobs;
 use plangate::providers::CheckoutRequest;
 use serde_json::{Value, json};
 
@@ -178,6 +179,11 @@ async fn whatever_stripe_answers_the_surplus_one_is_refunded_exactly_once() {
         }
         echoes(&app).await;
         assert_eq!(given_back(&app).len(), case + 1, "{fault:?}");
+        // Asked for under one key, so that not even another payment could be taken for it.
+        let asked = app.stripe().requests_to(Endpoint::CreateRefund);
+        let key = format!("refund:{surplus}");
+        let last = asked.last().unwrap().idempotency_key.as_ref();
+        assert_eq!(last, Some(&key), "{fault:?}");
         assert_eq!(status(&app, &surplus), "canceled", "{fault:?}");
         assert_eq!(status(&app, &subscription_id(&other)), "active");
         assert_eq!(
@@ -255,6 +261,25 @@ async fn workers_share_what_is_to_be_ended() {
             .count(),
         4
     );
+}
+
+#[tokio::test]
+async fn the_job_ends_the_surplus_one_at_once() {
+    let app = TestApp::with_stripe().await;
+    let (one, other) = pay_in_two_tabs(&app, "acme", ("pro", "scale")).await;
+    let jobs = Jobs::start(app.context(), None);
+    app.deliver(one.iter().chain(&other)).await;
+    let surplus = subscription_id(&one);
+    let deadline = Instant::now() + Duration::from_secs(8);
+    while ending(&app, &surplus).is_none_or(|noted| noted.state == "due") {
+        // Less than the time after which it looks without being called.
+        assert!(Instant::now() < deadline, "{:?}", ending(&app, &surplus));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    jobs.stop().await;
+    app.apply_webhooks().await;
+    assert_eq!(status(&app, &surplus), "canceled");
+    assert_eq!(given_back(&app), [4900]);
 }
 
 /// A small generator, so that a failing order can be had again.
