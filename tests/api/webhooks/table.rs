@@ -397,3 +397,24 @@ async fn what_bears_a_payment_records_it_as_stripe_has_it() {
         assert_eq!(count(&app, "SELECT count(*) FROM subscription_endings"), 0);
     }
 }
+
+#[actix_web::test]
+async fn thin_events_about_meters_are_understood_and_others_ignored() {
+    let app = TestApp::with_stripe().await;
+    // What they say of usage that was told is `overage::operators`'.
+    for (kind, status, end) in [
+        (
+            "v1.billing.meter.error_report_triggered",
+            "queued",
+            "processed",
+        ),
+        ("v1.billing.meter.no_meter_found", "queued", "processed"),
+        ("v2.core.account.updated", "ignored", "ignored"),
+    ] {
+        let mut event = app.stripe().meter_error(&[], "no_meter");
+        event["type"] = json!(kind);
+        assert_eq!(deliver(&app, &event).await["status"], status, "{kind}");
+        app.apply_webhooks().await;
+        assert_eq!(kept(&app, &event).status, end, "{kind}");
+    }
+}
