@@ -138,6 +138,7 @@ fn change_item(
 ) -> Result<(), Refusal> {
     let before = item["quantity"].as_i64();
     if let Some(price) = price {
+        item["plan"] = objects::plan(&price);
         item["price"] = price;
     }
     let given = quantity.or(if is_metered(&item["price"]) {

@@ -86,10 +86,12 @@ pub(crate) fn session(id: &str, params: &SessionParams, now: DateTime<Utc>) -> V
         "id": id, "object": "checkout.session", "allow_promotion_codes": params.promotion_codes, "amount_subtotal": null, "amount_total": null,
         "automatic_tax": {"enabled": false, "liability": null, "status": null},
         "cancel_url": params.cancel_url, "client_reference_id": params.client_reference_id,
-        "created": now.timestamp(), "currency": "usd", "customer": params.customer, "customer_email": null,
+        "created": now.timestamp(), "currency": "usd", "custom_fields": [],
+        "custom_text": {"after_submit": null, "shipping_address": null, "submit": null, "terms_of_service_acceptance": null},
+        "customer": params.customer, "customer_email": null,
         "expires_at": now.timestamp() + 86_400, "invoice": null, "livemode": false, "locale": null,
         "metadata": params.metadata, "mode": "subscription", "payment_intent": null,
-        "payment_method_types": ["card"], "payment_status": "unpaid", "status": "open", "subscription": null,
+        "payment_method_types": ["card"], "payment_status": "unpaid", "shipping_options": [], "status": "open", "subscription": null,
         "success_url": params.success_url, "ui_mode": "hosted_page",
         "url": format!("https://checkout.stripe.test/c/pay/{id}"),
     })
@@ -107,12 +109,32 @@ pub(crate) fn item(
     let mut item = json!({
         "id": id, "object": "subscription_item", "billing_thresholds": null, "created": created,
         "current_period_start": start, "current_period_end": end, "discounts": [], "metadata": {},
-        "price": price, "subscription": subscription, "tax_rates": [],
+        "plan": plan(price), "price": price, "subscription": subscription, "tax_rates": [],
     });
     if let Some(quantity) = quantity {
         item["quantity"] = json!(quantity);
     }
     item
+}
+
+/// A price as it was named before there were prices. Stripe still shows both.
+pub(crate) fn plan(price: &Value) -> Value {
+    let recurring = &price["recurring"];
+    json!({
+        "id": price["id"], "object": "plan", "active": price["active"], "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"], "billing_scheme": price["billing_scheme"],
+        "created": price["created"], "currency": price["currency"], "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"], "livemode": false, "metadata": {}, "meter": recurring["meter"],
+        "nickname": null, "product": price["product"], "tiers_mode": null, "transform_usage": null,
+        "trial_period_days": null, "usage_type": recurring["usage_type"],
+    })
+}
+
+/// What invoices of something are going to say.
+pub(crate) fn invoice_settings() -> Value {
+    json!({
+        "account_tax_ids": null, "custom_fields": null, "description": null, "footer": null, "issuer": {"type": "self"},
+    })
 }
 
 /// A subscription that begins now, active or with its trial.
@@ -137,10 +159,11 @@ pub(crate) fn subscription(
     json!({
         "id": id, "object": "subscription", "automatic_tax": {"enabled": false},
         "billing_cycle_anchor": trial_end.unwrap_or(start),
-        "billing_mode": {"type": "flexible"}, "cancel_at": null, "cancel_at_period_end": false, "canceled_at": null,
+        "billing_mode": {"type": "flexible"}, "billing_schedules": [], "cancel_at": null, "cancel_at_period_end": false, "canceled_at": null,
         "cancellation_details": {"comment": null, "feedback": null, "reason": null},
         "collection_method": "charge_automatically", "created": start, "currency": "usd", "customer": params.customer,
         "days_until_due": null, "default_payment_method": null, "description": null, "discounts": [], "ended_at": null,
+        "invoice_settings": invoice_settings(),
         "items": {"object": "list", "data": items, "has_more": false, "total_count": items.len(),
                   "url": format!("/v1/subscription_items?subscription={id}")},
         "latest_invoice": null, "livemode": false, "metadata": params.subscription_metadata,

@@ -85,10 +85,11 @@ impl State {
         let (start, end) = period(subscription);
         let object = json!({
             "id": invoice, "object": "invoice", "amount_due": total.max(0), "amount_overpaid": 0, "amount_paid": 0,
-            "amount_remaining": total.max(0), "attempt_count": 0, "attempted": false, "auto_advance": true,
+            "amount_remaining": total.max(0), "amount_shipping": 0, "attempt_count": 0, "attempted": false, "auto_advance": true,
             "automatic_tax": {"enabled": false, "liability": null, "status": null}, "billing_reason": reason,
             "collection_method": "charge_automatically", "created": self.now.timestamp(),
-            "currency": subscription["currency"], "customer": subscription["customer"], "discounts": [],
+            "currency": subscription["currency"], "customer": subscription["customer"],
+            "default_tax_rates": [], "discounts": [], "issuer": {"type": "self"},
             "lines": {"object": "list", "data": lines, "has_more": false, "total_count": lines.len(),
                       "url": format!("/v1/invoices/{invoice}/lines")},
             "livemode": false, "metadata": {}, "next_payment_attempt": null,
@@ -96,7 +97,9 @@ impl State {
                 "quote_details": null, "type": "subscription_details",
                 "subscription_details": {"metadata": subscription["metadata"], "subscription": id},
             },
-            "period_end": end, "period_start": start, "starting_balance": 0, "status": "draft",
+            "payment_settings": {"default_mandate": null, "payment_method_options": null, "payment_method_types": null},
+            "period_end": end, "period_start": start, "post_payment_credit_notes_amount": 0,
+            "pre_payment_credit_notes_amount": 0, "starting_balance": 0, "status": "draft",
             "status_transitions": {"finalized_at": null, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null},
             "subtotal": total, "total": total,
         });
@@ -232,7 +235,9 @@ impl State {
         let intent = &self.payment_intents[intent];
         let charge = json!({
             "id": id, "object": "charge", "amount": intent["amount"], "amount_captured": intent["amount"],
-            "amount_refunded": 0, "balance_transaction": null, "captured": true, "created": self.now.timestamp(),
+            "amount_refunded": 0, "balance_transaction": null,
+            "billing_details": {"address": null, "email": null, "name": null, "phone": null, "tax_id": null},
+            "captured": true, "created": self.now.timestamp(),
             "currency": intent["currency"], "customer": intent["customer"], "description": null, "disputed": false,
             "failure_code": null, "failure_message": null, "livemode": false, "metadata": {}, "paid": true,
             "payment_intent": intent["id"], "payment_method": "pm_fake", "refunded": false, "status": "succeeded",

@@ -129,9 +129,10 @@ impl State {
         let dispute = json!({
             "id": id, "object": "dispute", "amount": charge["amount"], "balance_transactions": [],
             "charge": charge_id, "created": self.now.timestamp(), "currency": charge["currency"],
-            "enhanced_eligibility_types": [], "evidence": {},
-            "evidence_details": {"due_by": self.now.timestamp() + 7 * 86_400, "has_evidence": false,
-                                 "past_due": false, "submission_count": 0},
+            "enhanced_eligibility_types": [], "evidence": {"enhanced_evidence": {}},
+            "evidence_details": {"due_by": self.now.timestamp() + 7 * 86_400, "enhanced_eligibility": {},
+                                 "has_evidence": false, "past_due": false, "submission_count": 0,
+                                 "submission_method": "not_submitted"},
             "is_charge_refundable": false, "livemode": false, "metadata": {},
             "payment_intent": charge["payment_intent"], "reason": "fraudulent", "status": "needs_response",
         });

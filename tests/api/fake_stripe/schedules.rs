@@ -61,9 +61,10 @@ impl State {
             "billing_mode": before["billing_mode"], "canceled_at": null, "completed_at": null,
             "created": self.now.timestamp(), "current_phase": {"start_date": start, "end_date": end},
             "customer": before["customer"], "customer_account": null,
-            "default_settings": {"billing_cycle_anchor": "automatic", "collection_method": "charge_automatically"},
+            "default_settings": {"billing_cycle_anchor": "automatic", "collection_method": "charge_automatically",
+                                 "invoice_settings": objects::invoice_settings()},
             "end_behavior": if ends.is_some() { "cancel" } else { "release" }, "livemode": false, "metadata": {},
-            "phases": [running],
+            "pause_schedules": [], "phases": [running],
             "released_at": null, "released_subscription": null, "status": "active", "subscription": from,
             "test_clock": null,
         });
