@@ -32,6 +32,7 @@ mod plan_context;
 mod plans;
 mod reservations;
 mod stripe_provider;
+mod stripe_sdk;
 mod support;
 mod usage;
 mod webhooks;
