@@ -10,8 +10,8 @@ pub struct ProviderCharge {
     pub id: String,
     /// Who paid, by the provider's id.
     pub provider_customer_id: Option<String>,
-    /// The subscription whose invoice it paid, if any.
-    pub provider_subscription_id: Option<String>,
+    /// What it paid.
+    pub paid_for: PaidFor,
     /// What was paid, in minor units.
     pub amount: i64,
     /// What went back or is on its way back, in minor units; a refund that failed does not count.
@@ -20,6 +20,17 @@ pub struct ProviderCharge {
     pub currency: String,
     /// Whether the payer's bank claims it back.
     pub dispute: Option<DisputeState>,
+}
+
+/// What a payment paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaidFor {
+    /// An invoice of the subscription of that id.
+    Subscription(String),
+    /// Nothing that a subscription bills.
+    Other,
+    /// The provider does not show it.
+    Unknown,
 }
 
 /// An event as the provider keeps it.

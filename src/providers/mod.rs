@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use errors::{ProviderError, SignatureFault, WebhookError};
-pub use history::{DisputeState, Page, PastEvent, ProviderCharge};
+pub use history::{DisputeState, Page, PaidFor, PastEvent, ProviderCharge};
 pub use orders::{
     ChangeWhen, CheckoutRequest, CheckoutSession, CheckoutStatus, FinalInvoice, NewCustomer,
     PlanChange, PortalRequest, ProviderPrice,
@@ -102,6 +102,10 @@ pub trait Provider: Send + Sync {
 
     /// The payment as it is now.
     async fn charge(&self, id: &str) -> Result<ProviderCharge, ProviderError>;
+
+    /// The payment as a verified event's body shows it, for a provider that does not show it otherwise: the key may be too small, or
+    /// the payment gone. `None`: the body shows none.
+    fn charge_in(&self, body: &[u8]) -> Option<ProviderCharge>;
 
     /// Whether usage above a plan's limit can be told to the provider.
     fn takes_usage(&self) -> bool;

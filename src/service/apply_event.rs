@@ -272,7 +272,7 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
         }
         Hint::Charge {
             provider_charge_id: id,
-        } => charges::apply(context, storefront, claim, &id).await,
+        } => charges::apply(context, storefront, event, &id).await,
         Hint::CustomerDeleted {
             provider_customer_id: id,
         } => customer_deleted::apply(context, storefront, claim, id).await,

@@ -192,6 +192,10 @@ impl Provider for Stripe {
         self.look_at_charge(id).await
     }
 
+    fn charge_in(&self, body: &[u8]) -> Option<ProviderCharge> {
+        payments::charge_in(body)
+    }
+
     fn takes_usage(&self) -> bool {
         self.settings.meter_event_name.is_some()
     }

@@ -1,5 +1,6 @@
 //! What was paid, what went back of it, and giving it back.
 
+use serde::Deserialize;
 use stripe_billing::invoice::{ListInvoice, RetrieveInvoice};
 use stripe_billing::invoice_payment::{
     ListInvoicePayment, ListInvoicePaymentPayment, ListInvoicePaymentPaymentType,
@@ -15,8 +16,8 @@ use super::objects::{
     Charge, Dispute, HasId as _, Identified, Invoice, InvoicePayment, List, Payment, PaymentOf,
     Reference, Refund, dispute_state,
 };
-use super::wire::{PAGE, path_id};
-use crate::providers::{ProviderCharge, ProviderError};
+use super::wire::{PAGE, path_id, read};
+use crate::providers::{DisputeState, PaidFor, ProviderCharge, ProviderError};
 
 impl Stripe {
     pub(super) async fn give_latest_payment_back(
@@ -94,15 +95,21 @@ impl Stripe {
 
     pub(super) async fn look_at_charge(&self, id: &str) -> Result<ProviderCharge, ProviderError> {
         let charge: Charge = self.send(&RetrieveCharge::new(path_id(id)?), None).await?;
-        let refunds: Vec<Refund> = self
-            .list(|after| {
-                let request = ListRefund::new().charge(charge.id.clone()).limit(PAGE);
-                match after {
-                    Some(after) => request.starting_after(after),
-                    None => request,
-                }
-            })
-            .await?;
+        let refunds = self.list::<Refund, _>(|after| {
+            let request = ListRefund::new().charge(charge.id.clone()).limit(PAGE);
+            match after {
+                Some(after) => request.starting_after(after),
+                None => request,
+            }
+        });
+        let amount_refunded = match refunds.await {
+            Ok(refunds) => refunds
+                .iter()
+                .map(Refund::amount_back)
+                .fold(0, i64::saturating_add),
+            Err(ProviderError::NotFound) => charge.amount_refunded,
+            Err(error) => return Err(error),
+        };
         let dispute = if charge.disputed {
             let disputes: Vec<Dispute> = self
                 .list(|after| {
@@ -117,41 +124,38 @@ impl Stripe {
         } else {
             None
         };
-        let amount_refunded = refunds
-            .iter()
-            .map(Refund::amount_back)
-            .fold(0, i64::saturating_add);
+        let paid_for = match self
+            .paid_with(charge.invoice.as_ref(), charge.payment_intent.as_ref())
+            .await
+        {
+            Err(ProviderError::NotFound) => PaidFor::Unknown,
+            outcome => outcome?,
+        };
         Ok(ProviderCharge {
-            provider_subscription_id: self
-                .subscription_paid_by(charge.invoice, charge.payment_intent)
-                .await?,
-            id: charge.id,
-            provider_customer_id: charge.customer.map(Reference::into_id),
-            amount: charge.amount,
+            paid_for,
             amount_refunded,
-            currency: charge.currency.to_ascii_lowercase(),
             dispute,
+            ..charge.normalize()
         })
     }
 
-    async fn subscription_paid_by(
+    async fn paid_with(
         &self,
-        invoice: Option<Reference<Identified>>,
-        intent: Option<Reference<Identified>>,
-    ) -> Result<Option<String>, ProviderError> {
+        invoice: Option<&Reference<Identified>>,
+        intent: Option<&Reference<Identified>>,
+    ) -> Result<PaidFor, ProviderError> {
         let invoice_id = match (invoice, intent) {
-            (Some(invoice), _) => Some(invoice.into_id()),
-            (None, Some(intent)) => self.invoice_paid_by(intent.into_id()).await?,
+            (Some(invoice), _) => Some(invoice.id().to_owned()),
+            (None, Some(intent)) => self.invoice_paid_by(intent.id().to_owned()).await?,
             (None, None) => None,
         };
         let Some(invoice_id) = invoice_id else {
-            return Ok(None);
+            return Ok(PaidFor::Other);
         };
         let request = RetrieveInvoice::new(path_id(&invoice_id)?);
-        Ok(self
-            .send::<Invoice>(&request, None)
-            .await?
-            .into_subscription_id())
+        let invoice: Invoice = self.send(&request, None).await?;
+        let subscription = invoice.into_subscription_id();
+        Ok(subscription.map_or(PaidFor::Other, PaidFor::Subscription))
     }
 
     async fn invoice_paid_by(&self, intent_id: String) -> Result<Option<String>, ProviderError> {
@@ -162,5 +166,44 @@ impl Stripe {
         let found: List<InvoicePayment> = self.send(&request, None).await?;
         let first = found.data.into_iter().next();
         Ok(first.and_then(|of| of.invoice).map(Reference::into_id))
+    }
+}
+
+/// The payment that an event is about, as it was then.
+pub(super) fn charge_in(body: &[u8]) -> Option<ProviderCharge> {
+    let event: ChargeEvent = read(body).ok()?;
+    let charge = event.data.object;
+    (charge.object == "charge").then(|| charge.charge.normalize())
+}
+
+#[derive(Deserialize)]
+struct ChargeEvent {
+    data: ChargeEventData,
+}
+
+#[derive(Deserialize)]
+struct ChargeEventData {
+    object: ShownCharge,
+}
+
+#[derive(Deserialize)]
+struct ShownCharge {
+    object: String,
+    #[serde(flatten)]
+    charge: Charge,
+}
+
+impl Charge {
+    /// In the core's words, as far as it tells by itself.
+    fn normalize(self) -> ProviderCharge {
+        ProviderCharge {
+            id: self.id,
+            provider_customer_id: self.customer.map(Reference::into_id),
+            paid_for: PaidFor::Unknown,
+            amount: self.amount,
+            amount_refunded: self.amount_refunded,
+            currency: self.currency.to_ascii_lowercase(),
+            dispute: self.disputed.then_some(DisputeState::UnderReview),
+        }
     }
 }

@@ -12,12 +12,12 @@ use crate::domain::policy::OnFullRefund;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
 use crate::meter::Rules;
-use crate::providers::ProviderCharge;
+use crate::providers::{PaidFor, ProviderCharge, ProviderError};
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::{Occasion, apply_report};
 use crate::store::charges::{self, Charge};
 use crate::store::clock::deciding_time;
-use crate::store::inbox::{Claim, Status};
+use crate::store::inbox::{Claim, Claimed, Status};
 use crate::store::pool::{self, StoreError};
 use crate::store::subscription_endings::{self, Noted};
 use crate::store::subscriptions::{self, Cause};
@@ -27,19 +27,28 @@ use crate::store::{customers, provider_customers};
 pub(super) async fn apply(
     context: &Context,
     storefront: &Storefront,
-    claim: Claim,
+    event: &Claimed,
     charge_id: &str,
 ) -> Result<(), NotApplied> {
     let provider = storefront.provider.name();
-    let charge = storefront.provider.charge(charge_id).await?;
-    let (owner, is_stored) = whose(context, provider, charge.clone()).await?;
-    let customer = match (owner, &charge.provider_subscription_id) {
-        (Some(customer), _) => customer,
-        (None, Some(_)) => return Err(NotApplied::Unowned),
-        // Somebody else's business at the same provider.
-        (None, None) => return ignore(context, claim).await,
+    let charge = match storefront.provider.charge(charge_id).await {
+        Err(ProviderError::NotFound) => storefront.provider.charge_in(&event.body),
+        outcome => Some(outcome?),
     };
-    if let Some(id) = &charge.provider_subscription_id
+    let charge = charge.ok_or(NotApplied::Missing)?;
+    let claim = event.claim.clone();
+    let Whose {
+        customer,
+        paid_for,
+        is_stored,
+    } = whose(context, provider, charge.clone()).await?;
+    let customer = match (customer, &charge.paid_for) {
+        (Some(customer), _) => customer,
+        (None, PaidFor::Subscription(_) | PaidFor::Unknown) => return Err(NotApplied::Unowned),
+        // Somebody else's business at the same provider.
+        (None, PaidFor::Other) => return ignore(context, claim).await,
+    };
+    if let Some(id) = &paid_for
         && payment_of(&charge).gone().is_some()
         && !is_stored
     {
@@ -49,6 +58,7 @@ pub(super) async fn apply(
     let news = News {
         provider,
         customer,
+        paid_for,
         charge,
         claim,
         policy: context.billing_policy.on_full_refund,
@@ -67,27 +77,60 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// The customer whose subscription was paid for, else who paid; and whether that subscription is stored.
+/// Whom a payment concerns.
+struct Whose {
+    /// The customer whose subscription was paid for, else who paid.
+    customer: Option<String>,
+    /// The subscription that was paid for.
+    paid_for: Option<String>,
+    /// Whether that subscription is stored.
+    is_stored: bool,
+}
+
 async fn whose(
     context: &Context,
     provider: ProviderName,
     charge: ProviderCharge,
-) -> Result<(Option<String>, bool), StoreError> {
+) -> Result<Whose, StoreError> {
     pool::run(&context.pool, move |conn| {
-        if let Some(id) = &charge.provider_subscription_id
+        if let PaidFor::Subscription(id) = &charge.paid_for
             && let Some(owner) = subscriptions::owner(conn, provider, id)?
         {
             let all = subscriptions::of_customer(conn, &owner)?;
-            let is_stored = all.iter().any(|s| is_of(s, provider, id));
-            return Ok((Some(owner), is_stored));
+            return Ok(Whose {
+                customer: Some(owner),
+                is_stored: all.iter().any(|s| is_of(s, provider, id)),
+                paid_for: Some(id.clone()),
+            });
         }
         let payer = match &charge.provider_customer_id {
             Some(name) => provider_customers::customer_of(conn, provider, name)?,
             None => None,
         };
-        Ok((payer, false))
+        let paid_for = match (&charge.paid_for, &payer) {
+            (PaidFor::Subscription(id), _) => Some(id.clone()),
+            (PaidFor::Unknown, Some(payer)) => {
+                let all = subscriptions::of_customer(conn, payer)?;
+                only_one(all.iter().filter(|s| s.provider == provider))
+            }
+            (PaidFor::Unknown | PaidFor::Other, _) => None,
+        };
+        Ok(Whose {
+            customer: payer,
+            is_stored: charge.paid_for == PaidFor::Unknown,
+            paid_for,
+        })
     })
     .await
+}
+
+/// The subscription that a payment must have been for, where the payer has or had no other that could be meant.
+fn only_one<'a>(of_payer: impl Iterator<Item = &'a Subscription>) -> Option<String> {
+    let (open, ended): (Vec<_>, Vec<_>) = of_payer.partition(|s| s.status.is_open());
+    match (open.as_slice(), ended.as_slice()) {
+        ([one], _) | ([], [one]) => Some(one.provider_subscription_id.clone()),
+        _ => None,
+    }
 }
 
 fn is_of(subscription: &Subscription, provider: ProviderName, id: &str) -> bool {
@@ -106,6 +149,7 @@ fn payment_of(charge: &ProviderCharge) -> Payment {
 struct News {
     provider: ProviderName,
     customer: String,
+    paid_for: Option<String>,
     charge: ProviderCharge,
     claim: Claim,
     policy: OnFullRefund,
@@ -115,7 +159,7 @@ impl News {
     /// Writes it down with everything that follows, in the caller's transaction. Returns whether a subscription is to be ended.
     fn write(&self, conn: &mut PgConnection, rules: &Rules) -> Result<bool, NotApplied> {
         let customer = self.customer.as_str();
-        let paid_for = self.charge.provider_subscription_id.as_deref();
+        let paid_for = self.paid_for.as_deref();
         let fence = match paid_for {
             Some(id) => subscriptions::hold(conn, self.provider, id)?,
             None => None,
@@ -211,7 +255,7 @@ impl News {
     fn tell(&self, before: Option<Payment>, consequence: Consequence, noted: Option<&Noted>) {
         let customer = &self.customer;
         let charge = &self.charge.id;
-        let subscription = self.charge.provider_subscription_id.as_deref();
+        let subscription = self.paid_for.as_deref();
         let payment = payment_of(&self.charge);
         if payment.dispute != before.and_then(|before| before.dispute) {
             match payment.dispute {

@@ -264,3 +264,29 @@ async fn an_end_that_stripe_does_not_answer_is_tried_until_it_does() {
         (plan("free", "canceled", "default"), Value::Null)
     );
 }
+
+#[actix_web::test]
+async fn a_payment_that_the_provider_does_not_show_is_read_from_its_event() {
+    // Neither the payment nor what it paid, as to a key that may see neither.
+    for (hidden, times) in [(Endpoint::Charge, 2), (Endpoint::InvoicePayments, 1)] {
+        let app = TestApp::with_stripe().await;
+        let id = subscribe(&app, "acme", "pro").await;
+        app.stripe().fail(hidden, Fault::status(404), times);
+        let refunded = app
+            .stripe()
+            .refund_charge(&app.stripe().charge_of(&id), None);
+        news(
+            &app,
+            refunded
+                .iter()
+                .filter(|event| event["type"] == "charge.refunded"),
+        )
+        .await;
+        end_due(&app).await;
+        assert_eq!(ending(&app, &id).unwrap().state, "done", "{hidden:?}");
+        assert_eq!(
+            standing(&app, "acme").await,
+            (plan("free", "canceled", "default"), Value::Null)
+        );
+    }
+}

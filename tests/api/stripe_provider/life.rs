@@ -5,8 +5,8 @@ use plangate::domain::provider_event::{Hint, ProviderStatus, ProviderSubscriptio
 use plangate::domain::subscription::SubscriptionStatus;
 use plangate::providers::stripe::Stripe;
 use plangate::providers::{
-    ChangeWhen, CheckoutRequest, DisputeState, FinalInvoice, PlanChange, PortalRequest, Provider,
-    Reported, Retracted, UsageReport,
+    ChangeWhen, CheckoutRequest, DisputeState, FinalInvoice, PaidFor, PlanChange, PortalRequest,
+    Provider, Reported, Retracted, UsageReport,
 };
 use serde_json::{Value, json};
 
@@ -261,7 +261,7 @@ async fn payments_go_back_and_show_it() {
     let charge_id = it.fake.charge_of(&it.id);
     let paid = it.stripe.charge(&charge_id).await.unwrap();
     assert_eq!((paid.amount, paid.amount_refunded), (4900, 0));
-    assert_eq!(paid.provider_subscription_id, Some(it.id.clone()));
+    assert_eq!(paid.paid_for, PaidFor::Subscription(it.id.clone()));
     assert_eq!(paid.provider_customer_id, Some(it.customer.clone()));
 
     let hint = Hint::Charge {

@@ -70,7 +70,7 @@ impl Life {
             };
             for _ in 0..=chance.below(2) {
                 self.underway
-                    .push((step + chance.below(steps - step), event.clone()));
+                    .push((step + chance.below(span), event.clone()));
             }
         }
     }

@@ -108,6 +108,9 @@ pub(in super::super) struct Charge {
     pub(in super::super) id: String,
     /// In minor units.
     pub(in super::super) amount: i64,
+    /// What went back or is on its way back, in minor units.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(in super::super) amount_refunded: i64,
     /// ISO 4217 code.
     pub(in super::super) currency: String,
     /// Who paid.

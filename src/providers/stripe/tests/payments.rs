@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::script::{Answer, Script, no, ok};
-use crate::providers::{DisputeState, Provider as _, ProviderCharge, ProviderError};
+use crate::providers::{DisputeState, PaidFor, Provider as _, ProviderCharge, ProviderError};
 
 fn list(items: Value) -> Value {
     json!({"object": "list", "data": items, "has_more": false})
@@ -134,7 +134,7 @@ async fn a_payment_shows_what_went_back_and_whose_it_is() {
         ProviderCharge {
             id: "ch_1".to_owned(),
             provider_customer_id: Some("cus_1".to_owned()),
-            provider_subscription_id: Some("sub_1".to_owned()),
+            paid_for: PaidFor::Subscription("sub_1".to_owned()),
             amount: 4900,
             amount_refunded: 1230,
             currency: "usd".to_owned(),
@@ -166,7 +166,7 @@ async fn a_payment_of_the_former_shape_names_its_invoice_itself() {
         ])
         .await;
         let charge = script.stripe().charge("ch_1").await.unwrap();
-        assert_eq!(charge.provider_subscription_id.as_deref(), Some("sub_1"));
+        assert_eq!(charge.paid_for, PaidFor::Subscription("sub_1".to_owned()));
         assert_eq!((charge.amount_refunded, charge.dispute), (0, None));
     }
 }
@@ -175,7 +175,7 @@ async fn a_payment_of_the_former_shape_names_its_invoice_itself() {
 async fn a_payment_of_something_else_is_nobodys_subscription() {
     let script = Script::of([ok(charge(json!({}))), ok(list(json!([])))]).await;
     let bare = script.stripe().charge("ch_1").await.unwrap();
-    assert_eq!(bare.provider_subscription_id, None);
+    assert_eq!(bare.paid_for, PaidFor::Other);
     let answers = [
         charge(json!({"payment_intent": "pi_1"})),
         list(json!([])),
@@ -183,7 +183,7 @@ async fn a_payment_of_something_else_is_nobodys_subscription() {
     ];
     let script = Script::of(answers.map(ok)).await;
     let no_invoice = script.stripe().charge("ch_1").await.unwrap();
-    assert_eq!(no_invoice.provider_subscription_id, None);
+    assert_eq!(no_invoice.paid_for, PaidFor::Other);
 }
 
 #[tokio::test]
@@ -211,4 +211,32 @@ async fn the_worst_dispute_counts() {
         let charge = script.stripe().charge("ch_1").await.unwrap();
         assert_eq!(charge.dispute, Some(state), "{statuses:?}");
     }
+}
+
+#[test]
+fn an_event_about_a_payment_shows_it() {
+    let event = |object: Value| {
+        json!({"id": "evt_1", "object": "event", "type": "x", "data": {"object": object}})
+            .to_string()
+    };
+    let mut shown = charge(json!({"object": "charge", "amount_refunded": 4900, "disputed": true}));
+    let read = super::super::payments::charge_in(event(shown.clone()).as_bytes()).unwrap();
+    assert_eq!(
+        read,
+        ProviderCharge {
+            id: "ch_1".to_owned(),
+            provider_customer_id: Some("cus_1".to_owned()),
+            paid_for: PaidFor::Unknown,
+            amount: 4900,
+            amount_refunded: 4900,
+            currency: "usd".to_owned(),
+            dispute: Some(DisputeState::UnderReview),
+        }
+    );
+    shown["object"] = json!("refund");
+    assert_eq!(
+        super::super::payments::charge_in(event(shown).as_bytes()),
+        None
+    );
+    assert_eq!(super::super::payments::charge_in(b"no event"), None);
 }
