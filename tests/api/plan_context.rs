@@ -282,7 +282,7 @@ async fn whoever_is_about_to_lose_a_plan_is_told() {
         "A payment failed. Pay what is due to have your plan back.",
     ))
     .await;
-    change(|s| s["status"] = json!("active")).await;
+    app.deliver(&app.stripe().pay_overdue(&id)).await;
     told(json!([])).await;
 
     change(|s| s["pause_collection"] = json!({"behavior": "void", "resumes_at": null})).await;
