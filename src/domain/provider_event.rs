@@ -180,7 +180,7 @@ pub struct ProviderSubscription {
     pub started_at: Option<DateTime<Utc>>,
     /// Whether the provider shows that something was paid for it, or that it had a trial.
     pub was_paid: bool,
-    /// Start of the period whose invoice is not paid, where the provider shows one.
+    /// Since when a renewal is not paid, where the provider shows it.
     pub unpaid_since: Option<DateTime<Utc>>,
     /// A change of plan that is planned.
     pub planned: Option<PlannedPrices>,

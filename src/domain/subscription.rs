@@ -261,7 +261,7 @@ pub struct Report {
     pub ended_at: Option<DateTime<Utc>>,
     /// Whether something was ever paid for it, as far as its provider shows.
     pub was_paid: bool,
-    /// Start of the period that is not paid, where its provider shows one.
+    /// Since when a renewal is not paid, where its provider shows it.
     pub unpaid_since: Option<DateTime<Utc>>,
     /// Trial's end.
     pub trial_end: Option<DateTime<Utc>>,

@@ -22,6 +22,7 @@ mod embedded_cluster;
 mod endings;
 mod entitlements;
 mod fake_stripe;
+mod fake_stripe_contract;
 mod generated;
 mod jobs;
 mod lifecycle;

@@ -54,7 +54,6 @@ async fn hear(app: &TestApp, events: &[Value]) {
 }
 
 #[actix_web::test]
-#[expect(clippy::too_many_lines, reason = "one story")]
 async fn a_customer_signs_up_pays_fails_recovers_changes_leaves_comes_back_and_is_refunded() {
     let app = TestApp::with_stripe().await;
 

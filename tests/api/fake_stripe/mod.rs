@@ -11,8 +11,6 @@
 
 mod acts;
 mod checkouts;
-#[cfg(test)]
-mod contract;
 mod endings;
 mod endpoints;
 mod events;

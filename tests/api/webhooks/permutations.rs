@@ -263,13 +263,13 @@ async fn an_upgrade_and_a_downgrade_with_a_period() {
         &[
             ("2026-01-20T00:00:00Z", |stripe, id| {
                 vec![stripe.update_subscription(id, |s| {
-                    s["items"]["data"][0]["price"]["id"] = json!(PRICE_SCALE)
+                    s["items"]["data"][0]["price"]["id"] = json!(PRICE_SCALE);
                 })]
             }),
             (FIRST_END, |stripe, id| {
                 let mut events = stripe.end_period(id);
                 events.push(stripe.update_subscription(id, |s| {
-                    s["items"]["data"][0]["price"]["id"] = json!("price_pro")
+                    s["items"]["data"][0]["price"]["id"] = json!("price_pro");
                 }));
                 events
             }),

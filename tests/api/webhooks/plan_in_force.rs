@@ -102,7 +102,8 @@ async fn a_failed_payment_has_one_grace_that_nothing_extends() {
         (plan("free", "unpaid", "default"), Value::Null)
     );
     // Paid after all; the next failure is another lapse.
-    change(&app, &id, |s| s["status"] = json!("active")).await;
+    app.deliver(&app.stripe().pay_overdue(&id)).await;
+    app.apply_webhooks().await;
     assert_eq!(
         standing(&app, "acme").await,
         (plan("pro", "active", "subscription"), Value::Null)

@@ -13,6 +13,7 @@ pub(in super::super) struct Invoice {
     /// In minor units.
     #[serde(default, deserialize_with = "null_as_default")]
     pub(in super::super) amount_paid: i64,
+    created: Option<i64>,
     status: Option<String>,
     billing_reason: Option<String>,
     /// Before API version 2025-03-31.
@@ -31,10 +32,11 @@ struct SubscriptionDetails {
 }
 
 impl Invoice {
-    /// Whether it bills a period that went by without being paid for.
-    pub(super) fn is_unpaid_renewal(&self) -> bool {
-        self.billing_reason.as_deref() == Some("subscription_cycle")
-            && matches!(self.status.as_deref(), Some("open" | "uncollectible"))
+    /// Since when a renewal is unpaid, in Unix seconds: from the invoice of it on.
+    pub(super) fn unpaid_since(&self) -> Option<i64> {
+        let renews = self.billing_reason.as_deref() == Some("subscription_cycle");
+        let unpaid = matches!(self.status.as_deref(), Some("open" | "uncollectible"));
+        self.created.filter(|_| renews && unpaid)
     }
 
     /// Whether it tells that something was paid, now or before: there is a later invoice only of what was paid once.

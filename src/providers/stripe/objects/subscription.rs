@@ -206,9 +206,7 @@ impl Subscription {
         let invoice = self.latest_invoice.as_ref().and_then(Reference::object);
         ProviderSubscription {
             was_paid: self.trial_end.is_some() || invoice.is_some_and(Invoice::tells_of_payment),
-            unpaid_since: instant(
-                start.filter(|_| invoice.is_some_and(Invoice::is_unpaid_renewal)),
-            ),
+            unpaid_since: instant(invoice.and_then(Invoice::unpaid_since)),
             status: self.normalized_status(),
             customer_id: self.metadata.get("customer_id").map(str::to_owned),
             sold_as: self.metadata.sold_as(),

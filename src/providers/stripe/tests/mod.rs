@@ -398,7 +398,7 @@ fn the_latest_invoice_tells_what_was_paid() {
             .normalize();
         (read.was_paid, read.unpaid_since)
     };
-    let invoice = |reason: &str, status: &str| json!({"id": "in_1", "billing_reason": reason, "status": status});
+    let invoice = |reason: &str, status: &str| json!({"id": "in_1", "created": 210, "billing_reason": reason, "status": status});
     assert_eq!(
         read_with(invoice("subscription_create", "paid")),
         (true, None)
@@ -414,7 +414,7 @@ fn the_latest_invoice_tells_what_was_paid() {
     for status in ["open", "uncollectible"] {
         assert_eq!(
             read_with(invoice("subscription_cycle", status)),
-            (true, Some(at(200))),
+            (true, Some(at(210))),
             "{status}"
         );
     }

@@ -13,7 +13,7 @@ mod schedules;
 
 use serde_json::Value;
 
-use super::{FakePrice, FakeStripe, SECRET_KEY};
+use crate::fake_stripe::{FakePrice, FakeStripe, SECRET_KEY};
 
 struct Answer {
     status: u16,
