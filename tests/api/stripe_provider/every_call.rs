@@ -168,13 +168,19 @@ impl Act {
         let said = said.unwrap_or_else(|error| panic!("{self:?} {fault:?}: {error}"));
         let requests = it.fake.requests().split_off(asked_before);
         let asked = requests.iter().filter_map(|r| r.endpoint).collect();
+        let told: Vec<_> = it
+            .fake
+            .meter_events()
+            .into_iter()
+            .map(|event| (event.counts(), event.identifier, event.value))
+            .collect();
         let left = format!(
             "{said}\n{:?}\n{:#}\n{:#?}\n{:#?}\n{:?}",
             it.now().await,
             it.fake.subscription(&it.id),
             it.fake.refunds(),
             it.fake.invoices(),
-            it.fake.meter_events(),
+            told,
         );
         // Ids differ in what the fake puts into all of its own.
         let run = &it.id["sub_".len()..it.id.len() - 5];
