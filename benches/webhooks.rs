@@ -1,4 +1,4 @@
-//! How fast webhooks are acknowledged and applied: `cargo bench --bench webhooks [-- --per-second 200 --seconds 20]`.
+//! How fast webhooks are acknowledged and applied: `cargo bench --bench webhooks [-- --per-second 200 --seconds 20 --provider-ms 200]`.
 //!
 //! The release binary with a durable PostgreSQL of its own, a Stripe on loopback that is asked for each subscription, and deliveries on
 //! a schedule that does not wait for answers: a latency counts from the moment at which the delivery was due. Beside it, in the same
@@ -27,7 +27,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use fake_stripe::{FakePrice, FakeStripe, SECRET_KEY, WEBHOOK_SECRET};
+use fake_stripe::{Endpoint, FakePrice, FakeStripe, Fault, SECRET_KEY, WEBHOOK_SECRET};
 
 const ADMIN_KEY: &str = "the-admin-key-of-the-benchmark-0123456789";
 const SUBSCRIPTIONS: usize = 200;
@@ -37,7 +37,7 @@ const DRAIN: Duration = Duration::from_mins(1);
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
-    let (per_second, seconds) = arguments()?;
+    let (per_second, seconds, provider_ms) = arguments()?;
     let scratch = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -93,6 +93,8 @@ fn main() -> Outcome<()> {
             Ok(stripe.sign(&event, Utc::now()))
         })
         .collect::<Outcome<_>>()?;
+    let slow = Fault::StallAfterEffect(Duration::from_millis(u64::from(provider_ms)));
+    stripe.fail(Endpoint::Subscription, slow, usize::try_from(total)?);
     let began = Utc::now();
     let client = reqwest::Client::new();
     let floor = runtime.block_on(schedule(per_second, total, |_| {
@@ -123,7 +125,7 @@ fn main() -> Outcome<()> {
     drop(service);
 
     let heading = format!(
-        "{total} webhooks about {SUBSCRIPTIONS} subscriptions, {per_second} a second, on a schedule; milliseconds"
+        "{total} webhooks about {SUBSCRIPTIONS} subscriptions, {per_second} a second, on a schedule; Stripe answers after {provider_ms} ms; milliseconds"
     );
     writeln!(
         std::io::stdout(),
@@ -140,20 +142,21 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn arguments() -> Outcome<(u32, u32)> {
-    let (mut per_second, mut seconds) = (200, 20);
+fn arguments() -> Outcome<(u32, u32, u32)> {
+    let (mut per_second, mut seconds, mut provider_ms) = (200, 20, 200);
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         let slot = match argument.as_str() {
             "--per-second" => &mut per_second,
             "--seconds" => &mut seconds,
+            "--provider-ms" => &mut provider_ms,
             // Cargo's own.
             "--bench" => continue,
             other => return Err(format!("unknown argument {other}").into()),
         };
         *slot = given.next().ok_or("a number is missing")?.parse()?;
     }
-    Ok((per_second, seconds))
+    Ok((per_second, seconds, provider_ms))
 }
 
 /// The service, ended in order when this is dropped.

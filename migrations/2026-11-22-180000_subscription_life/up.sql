@@ -21,6 +21,12 @@ CREATE INDEX subscriptions_planned_plan_idx ON subscriptions (planned_tier, plan
 CREATE INDEX subscriptions_overdue_idx ON subscriptions (provider, current_period_end)
     WHERE status IN ('trialing', 'active', 'past_due');
 
+-- Who pays at the provider. Usage is told of them; the customer may have been bound to another name by an earlier checkout.
+ALTER TABLE subscription_leases ADD COLUMN provider_customer_id TEXT;
+
+-- An event that asks for nothing but a look at its subject: one look answers all of them that came before it.
+ALTER TABLE webhooks ADD COLUMN refetch_only BOOLEAN NOT NULL DEFAULT false;
+
 ALTER TABLE checkout_sessions
     ADD COLUMN trial_days INTEGER CONSTRAINT checkout_sessions_trial_days_check CHECK (trial_days > 0);
 

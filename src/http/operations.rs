@@ -11,8 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::Query;
 use super::problem::{Problem, ProblemDocument, ProblemKind};
 use crate::service::context::Context;
+use crate::store::backlogs::{self, Backlogs};
+use crate::store::migrations;
 use crate::store::pool::{self, StoreError};
-use crate::store::{inbox, migrations, usage_reports};
 use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
 
 /// From this age on an event that was not applied deserves a look.
@@ -79,6 +80,9 @@ pub struct Checks {
     /// The overage that a provider is to be told; null where the database did not tell.
     #[schema(required = true)]
     pub usage_reports: Option<UsageReportsCheck>,
+    /// The subscriptions that are to be ended at their provider; null where the database did not tell.
+    #[schema(required = true)]
+    pub endings: Option<EndingsCheck>,
 }
 
 /// The webhooks that wait to be applied.
@@ -113,6 +117,20 @@ pub struct UsageReportsCheck {
     /// How many the provider refused or may not have: they wait for an operator.
     #[schema(example = 0)]
     pub doubtful: i64,
+}
+
+/// The subscriptions that are to be ended at their provider: refunded, lost to a dispute, or sold twice.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndingsCheck {
+    /// How many.
+    #[schema(example = 0)]
+    pub due: i64,
+    /// When the oldest of them was found out.
+    #[schema(required = true)]
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// Whether the oldest has waited for five minutes: somebody is billed who should not be.
+    #[schema(example = false)]
+    pub late: bool,
 }
 
 /// How much to tell.
@@ -193,7 +211,7 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
     let known = readiness.clone();
     let asked = pool::run(&context.pool, move |conn| {
         // Asked always: that it is answered shows that the database is there.
-        let backlog = (inbox::backlog(conn)?, usage_reports::backlog(conn)?);
+        let backlog = backlogs::read(conn)?;
         if !known.migrated.load(Ordering::Relaxed) {
             let pending = migrations::pending(conn)
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -218,27 +236,34 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
             ("unreachable", "unknown", None)
         }
     };
-    let (inbox, usage) = backlog.unzip();
+    let waiting = |oldest: Option<DateTime<Utc>>, patience| {
+        oldest.is_some_and(|oldest| now - oldest >= patience)
+    };
     let checks = Checks {
         database,
         migrations,
         traffic: if draining { "draining" } else { "ok" },
-        inbox: inbox.map(|backlog| InboxCheck {
-            unprocessed: backlog.unprocessed,
-            oldest_received_at: backlog.oldest_received_at,
-            late: backlog
-                .oldest_received_at
-                .is_some_and(|oldest| now - oldest >= LATE_AFTER),
-            failed: backlog.failed,
+        inbox: backlog.as_ref().map(|Backlogs { inbox, .. }| InboxCheck {
+            unprocessed: inbox.unprocessed,
+            oldest_received_at: inbox.oldest_received_at,
+            late: waiting(inbox.oldest_received_at, LATE_AFTER),
+            failed: inbox.failed,
         }),
-        usage_reports: usage.map(|backlog| UsageReportsCheck {
-            pending: backlog.pending,
-            oldest_at: backlog.oldest_at,
-            late: backlog
-                .oldest_at
-                .is_some_and(|oldest| now - oldest >= TOLD_WITHIN),
-            doubtful: backlog.doubtful,
-        }),
+        usage_reports: backlog
+            .as_ref()
+            .map(|Backlogs { usage, .. }| UsageReportsCheck {
+                pending: usage.pending,
+                oldest_at: usage.oldest_at,
+                late: waiting(usage.oldest_at, TOLD_WITHIN),
+                doubtful: usage.doubtful,
+            }),
+        endings: backlog
+            .as_ref()
+            .map(|Backlogs { endings, .. }| EndingsCheck {
+                due: endings.due,
+                oldest_at: endings.oldest_at,
+                late: waiting(endings.oldest_at, LATE_AFTER),
+            }),
     };
     (checks, missing)
 }
@@ -261,10 +286,15 @@ pub(crate) async fn metrics(
 ) -> Result<HttpResponse, Problem> {
     let now = context.clock().now();
     let backlog = pool::run(&context.pool, |conn| {
-        Ok::<_, StoreError>((inbox::backlog(conn)?, usage_reports::backlog(conn)?))
+        backlogs::read(conn).map_err(StoreError::from)
     });
     // The rest matters most when the database is away, so it is told without these.
-    if let Ok(Ok((inbox, usage))) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await {
+    if let Ok(Ok(Backlogs {
+        inbox,
+        usage,
+        endings,
+    })) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await
+    {
         let age = |oldest: Option<DateTime<Utc>>| {
             oldest.map_or(0, |oldest| (now - oldest).num_seconds().max(0))
         };
@@ -274,6 +304,7 @@ pub(crate) async fn metrics(
             inbox.failed,
         );
         metrics.usage_reports(usage.pending, age(usage.oldest_at), usage.doubtful);
+        metrics.endings(endings.due, age(endings.oldest_at));
     }
     let text = metrics.encode().map_err(Problem::internal)?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))

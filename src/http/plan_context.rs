@@ -111,7 +111,7 @@ pub struct Action {
     body: Value,
 }
 
-/// A request without a body for the frontend to send.
+/// A request for the frontend to send, with `{"customer_id": …}` as JSON; with a customer token `{}` will do.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Link {
     /// HTTP method.

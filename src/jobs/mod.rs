@@ -17,7 +17,7 @@ use crate::store::embedded::Cluster;
 
 /// Events that are applied at the same time. Each waits for the provider most of the while, so more would mostly be refused
 /// by the provider's rate limits; fewer lets one slow fetch hold up the rest.
-const INBOX_WORKERS: usize = 4;
+const INBOX_WORKERS: usize = 16;
 
 /// Workers that tell usage, each several reports at a time.
 const USAGE_WORKERS: usize = 2;

@@ -24,7 +24,8 @@ pub use self::endings::end_next;
 pub use self::on_request::{Look, NotSeen, Seen, see_now};
 pub use self::overdue::refresh_overdue;
 pub use self::reconcile::{
-    ReconcileError, Shown, SubscriptionDrift, SubscriptionReconciliation, reconcile_subscriptions,
+    ReconcileError, Shown, SubscriptionDrift, SubscriptionReconciliation, open_here,
+    reconcile_subscriptions,
 };
 use self::refresh::{Errand, Purchase, refresh};
 use super::context::Context;
@@ -49,6 +50,10 @@ enum NotApplied {
     /// May succeed later.
     #[error("{0}")]
     Later(String),
+    /// What the provider says has no meaning here: a price that was never sold, a status that nobody knew. It waits until an operator or
+    /// a later version knows.
+    #[error("{0}")]
+    Unclear(String),
     /// The provider cannot be asked now.
     #[error("{reason}")]
     Away {
@@ -162,6 +167,7 @@ fn fate(claim: &Claim, error: &NotApplied, age: TimeDelta) -> Fate {
             ..
         } => parked(TimeDelta::from_std(*asked).unwrap_or(LONGEST_BACK_OFF)),
         NotApplied::Later(_)
+        | NotApplied::Unclear(_)
         | NotApplied::Away { .. }
         | NotApplied::Missing
         | NotApplied::Unowned
@@ -190,6 +196,13 @@ async fn put_down(context: &Context, event: Claimed, error: NotApplied) -> Resul
                 event_id,
                 reason,
                 "event failed: an operator must look at it"
+            );
+        } else if matches!(error, NotApplied::Unclear(_)) && claim.attempts == 1 {
+            tracing::error!(
+                provider,
+                event_id,
+                reason,
+                "event not understood: an operator must configure what it names"
             );
         } else {
             tracing::warn!(

@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use serde_json::json;
 
+use super::apply_event::open_here;
 use super::context::{Context, Storefront};
 use super::ingest_webhook::fate_of;
-use crate::domain::provider_event::ProviderName;
+use crate::domain::provider_event::{Hint, ProviderName, ProviderStatus, ProviderSubscription};
 use crate::providers::{PastEvent, ProviderError};
 use crate::store::audit::{self, AuditRow};
 use crate::store::clock::deciding_time;
@@ -58,12 +59,15 @@ pub async fn backfill(
     if since > now {
         return Err(BackfillError::Future);
     }
+    note(context, actor, provider, since).await?;
     let mut all = Backfilled::default();
-    if since < storefront.provider.events_known_since(now) {
+    let known_since = storefront.provider.events_known_since(now);
+    if since < known_since {
         look_at_everything(context, storefront, now, &mut all).await?;
     }
     let mut page = None;
     loop {
+        let since = since.max(known_since);
         let events = storefront.provider.events(since, page.as_deref()).await?;
         keep(context, storefront, events.items, &mut all).await?;
         page = events.next;
@@ -71,25 +75,39 @@ pub async fn backfill(
             break;
         }
     }
-    let clock = Arc::clone(context.clock());
-    pool::run(&context.pool, move |conn| {
-        let details = json!({"since": since, "fetched": all.fetched, "queued": all.queued, "duplicates": all.duplicates});
-        let target = provider.as_str().to_owned();
-        let now = deciding_time(conn, clock.as_ref())?;
-        let row = AuditRow::new(actor, "webhooks.backfill", None, target, details, now);
-        audit::append(conn, &row).map_err(StoreError::from)
-    })
-    .await?;
     Ok(all)
 }
 
-/// Puts an event of our own making about each of the provider's subscriptions into the inbox, once an hour at most.
+async fn note(
+    context: &Context,
+    actor: String,
+    provider: ProviderName,
+    since: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let clock = Arc::clone(context.clock());
+    pool::run(&context.pool, move |conn| {
+        let now = deciding_time(conn, clock.as_ref())?;
+        let target = provider.as_str().to_owned();
+        let details = json!({"since": since});
+        let row = AuditRow::new(actor, "webhooks.backfill", None, target, details, now);
+        audit::append(conn, &row).map_err(StoreError::from)
+    })
+    .await
+}
+
+/// Whether nothing depends on it any more, unless it is still open here.
+fn has_ended(subscription: &ProviderSubscription) -> bool {
+    matches!(&subscription.status, ProviderStatus::Known(status) if status.is_terminal())
+}
+
+/// Puts an event of our own making about each subscription that is open, here or at the provider, into the inbox, once an hour at most.
 async fn look_at_everything(
     context: &Context,
     storefront: &Storefront,
     now: DateTime<Utc>,
     all: &mut Backfilled,
 ) -> Result<(), BackfillError> {
+    let open = open_here(context, storefront.provider.name()).await?;
     let mut page = None;
     loop {
         let subscriptions = storefront.provider.subscriptions(page.as_deref()).await?;
@@ -97,6 +115,7 @@ async fn look_at_everything(
         let events = subscriptions
             .items
             .iter()
+            .filter(|subscription| open.contains_key(&subscription.id) || !has_ended(subscription))
             .map(|subscription| {
                 let event_id = format!("backfill-{hour}-{}", subscription.id);
                 storefront.provider.event_about(&subscription.id, &event_id)
@@ -126,6 +145,7 @@ async fn keep(
             for PastEvent { event, body } in &events {
                 let status = fate_of(event, livemode);
                 let delivery = Delivery {
+                    refetch_only: matches!(event.hint, Hint::Subscription { .. }),
                     provider,
                     event_id: &event.event_id,
                     event_type: &event.event_type,
@@ -135,10 +155,13 @@ async fn keep(
                     body,
                 };
                 kept.fetched += 1;
-                if !inbox::keep(conn, &delivery, now)? {
-                    kept.duplicates += 1;
-                } else if status == Status::Queued {
+                let is_new = inbox::keep(conn, &delivery, now)?;
+                let is_of_use = status == Status::Queued;
+                // What an earlier version had no use for, this one may.
+                if is_of_use && (is_new || inbox::revive(conn, &delivery, now)?) {
                     kept.queued += 1;
+                } else if !is_new {
+                    kept.duplicates += 1;
                 }
             }
             Ok::<_, StoreError>(kept)

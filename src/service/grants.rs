@@ -104,7 +104,7 @@ pub async fn grant(
             }
             let id = format!("man_{}", Uuid::now_v7().simple());
             let lease = subscriptions::lease(conn, ProviderName::Manual, &id)?;
-            subscriptions::bind(conn, ProviderName::Manual, &id, customer)?;
+            subscriptions::bind(conn, ProviderName::Manual, &id, customer, None)?;
             let report = Report {
                 status: SubscriptionStatus::Active,
                 plan: plan.reference(),

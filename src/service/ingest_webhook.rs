@@ -86,6 +86,7 @@ pub async fn ingest(
             event_id: &event.event_id,
             event_type: &event.event_type,
             subject: event.hint.subject(),
+            refetch_only: matches!(event.hint, Hint::Subscription { .. }),
             livemode: event.livemode,
             status,
             body: &body,

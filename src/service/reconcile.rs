@@ -138,6 +138,7 @@ async fn add_told(
     if let Some(finding) = finding {
         finding.reported = Some(reported);
         finding.counted = counted;
+        finding.repaired |= anew;
     }
     Ok(())
 }

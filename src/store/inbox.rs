@@ -57,6 +57,8 @@ pub struct Delivery<'a> {
     pub event_type: &'a str,
     /// The provider's id of what it is about, where that is followed here.
     pub subject: Option<&'a str>,
+    /// It asks for nothing but a look at its subject, so that one look answers all such events that came before it.
+    pub refetch_only: bool,
     /// Real money?
     pub livemode: bool,
     /// [`Status::Queued`] or [`Status::Ignored`].
@@ -77,6 +79,7 @@ pub fn keep(
             webhooks::event_id.eq(delivery.event_id),
             webhooks::event_type.eq(delivery.event_type),
             webhooks::subject.eq(delivery.subject),
+            webhooks::refetch_only.eq(delivery.refetch_only),
             webhooks::livemode.eq(delivery.livemode),
             webhooks::status.eq(delivery.status.as_str()),
             webhooks::attempts.eq(0),
@@ -87,6 +90,29 @@ pub fn keep(
         .on_conflict_do_nothing()
         .execute(conn)?;
     Ok(kept == 1)
+}
+
+/// Queues an event after all that was kept as one of no use. Returns `false` where it was not.
+pub fn revive(
+    conn: &mut PgConnection,
+    delivery: &Delivery<'_>,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let revived = diesel::update(
+        webhooks::table
+            .find((delivery.provider.as_str(), delivery.event_id))
+            .filter(webhooks::status.eq(Status::Ignored.as_str()))
+            .filter(webhooks::attempts.eq(0))
+            .filter(webhooks::livemode.eq(delivery.livemode)),
+    )
+    .set((
+        webhooks::status.eq(Status::Queued.as_str()),
+        webhooks::subject.eq(delivery.subject),
+        webhooks::refetch_only.eq(delivery.refetch_only),
+        webhooks::next_attempt_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(revived == 1)
 }
 
 /// The right of one worker to put one event down again.
@@ -180,6 +206,36 @@ pub fn settle(
     ))
     .execute(conn)?;
     Ok(settled == 1)
+}
+
+/// Marks the waiting events applied that ask for nothing but a look at this subject and came until `looked_at`: what was fetched
+/// afterwards answers them, too. To be called in the transaction that writes what was fetched.
+pub fn answer(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    subject: &str,
+    looked_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(
+        webhooks::table
+            .filter(webhooks::provider.eq(provider.as_str()))
+            .filter(webhooks::subject.eq(subject))
+            .filter(webhooks::refetch_only)
+            .filter(webhooks::status.eq_any([Status::Queued.as_str(), Status::Parked.as_str()]))
+            .filter(webhooks::received_at.le(looked_at))
+            .filter(
+                webhooks::claimed_until
+                    .is_null()
+                    .or(webhooks::claimed_until.le(now)),
+            ),
+    )
+    .set((
+        webhooks::status.eq(Status::Processed.as_str()),
+        webhooks::error.eq(None::<String>),
+        webhooks::processed_at.eq(now),
+    ))
+    .execute(conn)
 }
 
 /// Keeps an event for later, with the reason. Returns `false`, having changed nothing, where the claim was lost.

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod audit;
+pub mod backlogs;
 pub mod change_turns;
 pub mod charges;
 pub mod checkout_sessions;

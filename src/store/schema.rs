@@ -193,6 +193,7 @@ diesel::table! {
         provider_subscription_id -> Text,
         fence -> BigInt,
         customer_id -> Nullable<Text>,
+        provider_customer_id -> Nullable<Text>,
         changing_until -> Nullable<Timestamptz>,
     }
 }
@@ -312,6 +313,7 @@ diesel::table! {
         #[sql_name = "type"]
         event_type -> Text,
         subject -> Nullable<Text>,
+        refetch_only -> Bool,
         livemode -> Bool,
         status -> Text,
         error -> Nullable<Text>,
@@ -323,3 +325,5 @@ diesel::table! {
         processed_at -> Nullable<Timestamptz>,
     }
 }
+
+diesel::allow_tables_to_appear_in_same_query!(subscription_leases, subscriptions);

@@ -185,6 +185,35 @@ pub fn finish(conn: &mut PgConnection, claim: &Claimed, now: DateTime<Utc>) -> Q
     Ok(done == 1)
 }
 
+/// Forgets an end that must not be carried out after all. Returns `false`, having changed nothing, where the claim was lost.
+pub fn forget(conn: &mut PgConnection, claim: &Claimed) -> QueryResult<bool> {
+    let claimed = subscription_endings::table
+        .find((&claim.customer_id, claim.subscription_id))
+        .filter(subscription_endings::state.eq("due"))
+        .filter(subscription_endings::attempts.eq(claim.attempts))
+        .filter(subscription_endings::claimed_until.eq(claim.until));
+    Ok(diesel::delete(claimed).execute(conn)? == 1)
+}
+
+/// How many ends are due, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Backlog {
+    /// Subscriptions that are to be ended.
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    pub due: i64,
+    /// When the oldest of them was noted.
+    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Timestamptz>)]
+    pub oldest_at: Option<DateTime<Utc>>,
+}
+
+/// What is still to be ended.
+pub fn backlog(conn: &mut PgConnection) -> QueryResult<Backlog> {
+    diesel::sql_query(
+        "SELECT count(*) AS due, min(created_at) AS oldest_at FROM subscription_endings WHERE state = 'due'",
+    )
+    .get_result(conn)
+}
+
 /// Keeps an end for later, with the reason. Returns `false`, having changed nothing, where the claim was lost.
 pub fn postpone(
     conn: &mut PgConnection,

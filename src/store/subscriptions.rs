@@ -318,11 +318,43 @@ pub fn bind(
     provider: ProviderName,
     id: &str,
     customer: &str,
+    payer: Option<&str>,
 ) -> QueryResult<()> {
     diesel::update(subscription_leases::table.find((provider.as_str(), id)))
-        .set(subscription_leases::customer_id.eq(customer))
+        .set((
+            subscription_leases::customer_id.eq(customer),
+            subscription_leases::provider_customer_id.eq(payer),
+        ))
         .execute(conn)?;
     Ok(())
+}
+
+/// What the provider calls whoever pays the customer's latest open subscription there.
+pub fn payer(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: &str,
+) -> QueryResult<Option<String>> {
+    let ended = SubscriptionStatus::ALL
+        .into_iter()
+        .filter(|status| status.is_terminal())
+        .map(SubscriptionStatus::as_str);
+    let same = subscription_leases::provider
+        .eq(subscriptions::provider)
+        .and(
+            subscription_leases::provider_subscription_id
+                .eq(subscriptions::provider_subscription_id),
+        );
+    let payer: Option<Option<String>> = subscriptions::table
+        .inner_join(subscription_leases::table.on(same))
+        .filter(subscriptions::customer_id.eq(customer))
+        .filter(subscriptions::provider.eq(provider))
+        .filter(subscriptions::status.ne_all(ended))
+        .order(subscriptions::started_at.desc())
+        .select(subscription_leases::provider_customer_id)
+        .first(conn)
+        .optional()?;
+    Ok(payer.flatten())
 }
 
 /// Whose subscription it is, where that is known.

@@ -42,6 +42,8 @@ struct Inner {
     usage_reports_pending: Gauge,
     usage_reports_oldest_seconds: Gauge,
     usage_reports_doubtful: Gauge,
+    endings_due: Gauge,
+    endings_oldest_seconds: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -84,6 +86,8 @@ impl Metrics {
         let usage_reports_pending = Gauge::default();
         let usage_reports_oldest_seconds = Gauge::default();
         let usage_reports_doubtful = Gauge::default();
+        let endings_due = Gauge::default();
+        let endings_oldest_seconds = Gauge::default();
         // The encoder appends `_total` to counters.
         registry.register("http_requests", "Requests answered", http_requests.clone());
         registry.register(
@@ -128,6 +132,16 @@ impl Metrics {
             "Reports of overage that the provider refused or may not have, which a person must look at",
             usage_reports_doubtful.clone(),
         );
+        registry.register(
+            "plangate_endings_due",
+            "Subscriptions that are to be ended at their provider",
+            endings_due.clone(),
+        );
+        registry.register(
+            "plangate_endings_oldest_seconds",
+            "Age of the oldest end that is due, 0 when there is none",
+            endings_oldest_seconds.clone(),
+        );
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -142,6 +156,8 @@ impl Metrics {
                 usage_reports_pending,
                 usage_reports_oldest_seconds,
                 usage_reports_doubtful,
+                endings_due,
+                endings_oldest_seconds,
             }),
         }
     }
@@ -198,6 +214,12 @@ impl Metrics {
         self.inner.usage_reports_doubtful.set(doubtful);
     }
 
+    /// Sets how many subscriptions are to be ended at their provider, and since when the oldest of them is.
+    pub fn endings(&self, due: i64, oldest_seconds: i64) {
+        self.inner.endings_due.set(due);
+        self.inner.endings_oldest_seconds.set(oldest_seconds);
+    }
+
     /// All figures in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -234,6 +256,7 @@ mod tests {
         metrics.webhook_signature_failure("stripe");
         metrics.clone().inbox(3, 41, 2);
         metrics.usage_reports(4, 17, 1);
+        metrics.endings(2, 9);
         let text = metrics.encode().unwrap();
         for line in [
             r#"http_requests_total{method="GET",route="/plans/{tier}",status="200"} 1"#,
@@ -249,6 +272,8 @@ mod tests {
             "plangate_usage_reports_pending 4",
             "plangate_usage_reports_oldest_seconds 17",
             "plangate_usage_reports_doubtful 1",
+            "plangate_endings_due 2",
+            "plangate_endings_oldest_seconds 9",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

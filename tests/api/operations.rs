@@ -17,6 +17,7 @@ fn queue_an_event(app: &TestApp) {
         event_id: "evt_1",
         event_type: "customer.subscription.updated",
         subject: Some("sub_1"),
+        refetch_only: true,
         livemode: false,
         status: Status::Queued,
         body: b"{}",
@@ -38,7 +39,8 @@ async fn a_healthy_service_is_alive_and_ready() {
         let usage = json!({"pending": 0, "oldest_at": null, "late": false, "doubtful": 0});
         assert_eq!(
             ready["checks"],
-            json!({"database": "ok", "migrations": "ok", "traffic": "ok", "inbox": inbox, "usage_reports": usage})
+            json!({"database": "ok", "migrations": "ok", "traffic": "ok", "inbox": inbox, "usage_reports": usage,
+                   "endings": {"due": 0, "oldest_at": null, "late": false}})
         );
     }
     let problem = app.get("/readyz?verbose=maybe").send().await;

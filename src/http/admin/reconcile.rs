@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 
 use crate::domain::actor::Actor;
 use crate::domain::permission::Permission;
-use crate::domain::provider_event::ProviderName;
 use crate::http::extract::Json;
 use crate::http::problem::Problem;
 use crate::http::responses::{AuthErrors, BodyErrors, DatabaseErrors, ProviderErrors};
@@ -47,6 +46,9 @@ pub struct SubscriptionState {
     /// When paid access is known to end.
     #[schema(required = true)]
     access_ends_at: Option<DateTime<Utc>>,
+    /// End of the trial.
+    #[schema(required = true)]
+    trial_end: Option<DateTime<Utc>>,
 }
 
 impl From<Shown> for SubscriptionState {
@@ -60,6 +62,7 @@ impl From<Shown> for SubscriptionState {
             current_period_end: shown.current_period_end,
             cancel_at_period_end: shown.cancel_at_period_end,
             access_ends_at: shown.access_ends_at,
+            trial_end: shown.trial_end,
         }
     }
 }
@@ -71,8 +74,6 @@ pub struct SubscriptionDriftView {
     /// Whose.
     #[schema(example = "acme")]
     customer_id: String,
-    /// Who bills it.
-    billed_by: ProviderName,
     /// The provider's id.
     #[schema(example = "sub_1QkPz2L8XfVbTn")]
     provider_subscription_id: String,
@@ -88,12 +89,12 @@ pub struct SubscriptionDriftView {
 
 /// What the comparison found.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"checked": 2, "drifts": [{"customer_id": "acme", "billed_by": "stripe",
+#[schema(example = json!({"checked": 2, "drifts": [{"customer_id": "acme",
     "provider_subscription_id": "sub_1QkPz2L8XfVbTn",
     "stored": {"status": "active", "plan_tier": "pro", "plan_version": 1, "current_period_start": "2026-01-12T00:00:00Z",
-               "current_period_end": "2026-02-12T00:00:00Z", "cancel_at_period_end": false, "access_ends_at": null},
+               "current_period_end": "2026-02-12T00:00:00Z", "cancel_at_period_end": false, "access_ends_at": null, "trial_end": null},
     "provider": {"status": "past_due", "plan_tier": "pro", "plan_version": 1, "current_period_start": "2026-02-12T00:00:00Z",
-                 "current_period_end": "2026-03-12T00:00:00Z", "cancel_at_period_end": false, "access_ends_at": null},
+                 "current_period_end": "2026-03-12T00:00:00Z", "cancel_at_period_end": false, "access_ends_at": null, "trial_end": null},
     "repaired": true}]}))]
 pub struct ReconcileSubscriptionsResponse {
     /// How many subscriptions were compared: all that the providers have of our customers, and all that are open here.
@@ -129,7 +130,6 @@ pub(crate) async fn reconcile_subscriptions(
             .into_iter()
             .map(|drift| SubscriptionDriftView {
                 customer_id: drift.customer_id,
-                billed_by: drift.provider,
                 provider_subscription_id: drift.provider_subscription_id,
                 stored: drift.stored.map(SubscriptionState::from),
                 provider: drift.at_provider.map(SubscriptionState::from),

@@ -35,20 +35,32 @@ pub(super) fn parse(body: &[u8]) -> Result<IncomingEvent, WebhookError> {
         return Err(not_an_event("it is another object"));
     }
     for (name, value) in [("id", &envelope.id), ("type", &envelope.kind)] {
-        if value.is_empty() || value.chars().count() > MAX_ID_CHARS {
-            return Err(not_an_event(format!("its {name} is empty or too long")));
+        if !is_sane(value) {
+            return Err(not_an_event(format!(
+                "its {name} is empty, too long, or none"
+            )));
         }
     }
     let hint = match envelope.object.as_str() {
         "event" => hint(&envelope.kind, envelope.data)?,
         _ => thin_hint(&envelope.kind),
     };
+    if hint.subject().is_some_and(|subject| !is_sane(subject)) {
+        return Err(not_an_event(
+            "the id of its object is empty, too long, or none",
+        ));
+    }
     Ok(IncomingEvent {
         event_id: envelope.id,
         event_type: envelope.kind,
         livemode: envelope.livemode,
         hint,
     })
+}
+
+/// What can be stored and looked up: ids and types have no control characters, NUL among them, and an end.
+fn is_sane(id: &str) -> bool {
+    !id.is_empty() && id.chars().count() <= MAX_ID_CHARS && !id.chars().any(char::is_control)
 }
 
 fn hint(kind: &str, mut data: Value) -> Result<Hint, WebhookError> {

@@ -128,9 +128,13 @@ async fn whose(
 fn only_one<'a>(of_payer: impl Iterator<Item = &'a Subscription>) -> Option<String> {
     let (open, ended): (Vec<_>, Vec<_>) = of_payer.partition(|s| s.status.is_open());
     match (open.as_slice(), ended.as_slice()) {
-        ([one], _) | ([], [one]) => Some(one.provider_subscription_id.clone()),
+        ([one], []) | ([], [one]) => Some(one.provider_subscription_id.clone()),
         _ => None,
     }
+}
+
+fn being_ended() -> NotApplied {
+    NotApplied::Later("the subscription that was paid for is being ended".to_owned())
 }
 
 fn is_of(subscription: &Subscription, provider: ProviderName, id: &str) -> bool {
@@ -237,12 +241,12 @@ impl News {
                 )?;
             }
             (Consequence::Withdraw, Some(subscription)) => {
-                subscription_endings::withdraw(conn, customer, subscription.id, now)?;
+                if !subscription_endings::withdraw(conn, customer, subscription.id, now)? {
+                    return Err(being_ended());
+                }
             }
             (Consequence::Wait, _) => {
-                return Err(NotApplied::Later(
-                    "the subscription that was paid for is being ended".to_owned(),
-                ));
+                return Err(being_ended());
             }
             _ => {}
         }

@@ -11,13 +11,17 @@ use serde_json::json;
 use super::NotApplied;
 use super::refresh::{Errand, refresh};
 use super::second_subscriptions::OURSELVES;
+use crate::domain::duplicates::{duplicates, is_live_at_provider};
+use crate::domain::payment::EndingReason;
 use crate::domain::provider_event::ProviderName;
+use crate::domain::subscription::Subscription;
 use crate::providers::{FinalInvoice, ProviderError};
 use crate::service::context::{Context, Storefront};
 use crate::store::audit::{self, AuditRow};
 use crate::store::clock::deciding_time;
 use crate::store::pool::{self, StoreError};
 use crate::store::subscription_endings::{self, Claimed};
+use crate::store::subscriptions;
 
 /// How long a claim holds; longer than all calls may take with their retries.
 const CLAIMED_FOR: TimeDelta = TimeDelta::minutes(5);
@@ -31,6 +35,8 @@ const PATIENCE: TimeDelta = TimeDelta::days(3);
 enum NotEnded {
     #[error("the provider is not configured")]
     NotConfigured,
+    #[error("it is the customer's only one")]
+    Needed,
     #[error("no refund: {0}")]
     NoRefund(ProviderError),
     #[error("not cancelled: {0}")]
@@ -57,7 +63,7 @@ impl NotEnded {
                 error,
                 NotApplied::Overtaken | NotApplied::Away { .. } | NotApplied::Store(_)
             ),
-            Self::NotConfigured => false,
+            Self::NotConfigured | Self::Needed => false,
         }
     }
 }
@@ -81,6 +87,7 @@ pub async fn end_next(context: &Context) -> Result<bool, StoreError> {
         Err(NotEnded::NoRefund(error)) if is_given_up(context, &claim, &error) => {
             finish(context, claim, false, Some(error)).await?;
         }
+        Err(NotEnded::Needed) => keep(context, claim).await?,
         Err(error) => postpone(context, claim, error).await?,
     }
     Ok(true)
@@ -95,15 +102,92 @@ async fn carry_out(context: &Context, claim: &Claimed) -> Result<bool, NotEnded>
         .and_then(|name| context.storefront(name))
         .ok_or(NotEnded::NotConfigured)?;
     let id = &claim.provider_subscription_id;
-    let refunded = refund(storefront, claim).await;
-    // Also where no money can go back: nobody must be billed again meanwhile.
+    if claim.reason == EndingReason::Duplicate.as_str() && !is_surplus(context, claim).await? {
+        return Err(NotEnded::Needed);
+    }
+    // First: nobody must be billed again, whether money can go back or not. And as long as it lives, nothing has gone back.
     storefront
         .provider
         .cancel_now(id, FinalInvoice::None)
         .await
         .map_err(NotEnded::NotCancelled)?;
+    let refunded = refund(storefront, claim).await;
     refresh(context, storefront, id, Errand::unasked()).await?;
     refunded
+}
+
+/// Whether the subscription is still one too many. It was found to be on what was known then: the other one may have ended before, and
+/// the news of that be on its way. So every one that is open here is fetched before anything is done. Also where this one has ended
+/// already: then an earlier attempt began to end it.
+async fn is_surplus(context: &Context, claim: &Claimed) -> Result<bool, NotEnded> {
+    for subscription in of_customer(context, claim).await? {
+        let open = subscription.status.is_open();
+        if let Some(storefront) = context.storefront(subscription.provider).filter(|_| open) {
+            let id = &subscription.provider_subscription_id;
+            refresh(context, storefront, id, Errand::unasked()).await?;
+        }
+    }
+    let all = of_customer(context, claim).await?;
+    let now = context.clock().now();
+    let this = |s: &&Subscription| s.id == claim.subscription_id;
+    if !all.iter().any(|s| this(&s) && is_live_at_provider(s, now)) {
+        return Ok(true);
+    }
+    let (noted, customer) = (claim.clone(), claim.customer_id.clone());
+    let ending = pool::run(&context.pool, move |conn| {
+        let noted_too = subscription_endings::of_customer(conn, &customer, now)?;
+        let others = noted_too.into_iter().map(|noted| noted.subscription_id);
+        Ok::<_, StoreError>(
+            others
+                .filter(|id| *id != noted.subscription_id)
+                .collect::<Vec<_>>(),
+        )
+    })
+    .await
+    .map_err(NotApplied::from)?;
+    let lasting = all.iter().filter(|s| !ending.contains(&s.id));
+    let found = duplicates(lasting, &context.book().plans(), now);
+    Ok(found.is_some_and(|found| found.surplus.iter().any(this)))
+}
+
+async fn of_customer(context: &Context, claim: &Claimed) -> Result<Vec<Subscription>, NotApplied> {
+    let customer = claim.customer_id.clone();
+    pool::run(&context.pool, move |conn| {
+        subscriptions::of_customer(conn, &customer).map_err(NotApplied::from)
+    })
+    .await
+}
+
+/// The subscription is not one too many any more: it goes on.
+async fn keep(context: &Context, claim: Claimed) -> Result<(), StoreError> {
+    let clock = Arc::clone(context.clock());
+    pool::run(&context.pool, move |conn| {
+        let kept = conn.transaction(|conn| {
+            let now = deciding_time(conn, clock.as_ref())?;
+            if !subscription_endings::forget(conn, &claim)? {
+                return Ok(false);
+            }
+            let row = AuditRow::new(
+                OURSELVES.to_owned(),
+                "subscription.keep",
+                Some(&claim.customer_id),
+                claim.provider_subscription_id.clone(),
+                json!({"reason": claim.reason}),
+                now,
+            );
+            audit::append(conn, &row)?;
+            Ok::<_, diesel::result::Error>(true)
+        })?;
+        if kept {
+            tracing::warn!(
+                customer = claim.customer_id,
+                subscription = claim.provider_subscription_id,
+                "the customer's other subscription has ended meanwhile: this one goes on"
+            );
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Whether a refund without which all else was done is not asked for any more.

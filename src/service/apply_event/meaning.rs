@@ -85,12 +85,12 @@ fn plan_sold_under(
 ) -> Result<PlanRef, NotApplied> {
     let sold = plan_versions::sold_under(conn, provider, price_ids)?;
     let tier = sold.first().map(|(tier, _)| tier.clone()).ok_or_else(|| {
-        NotApplied::Later(format!(
+        NotApplied::Unclear(format!(
             "no plan was ever sold under the prices {price_ids:?}"
         ))
     })?;
     if sold.iter().any(|(other, _)| *other != tier) {
-        return Err(NotApplied::Later(format!(
+        return Err(NotApplied::Unclear(format!(
             "the prices {price_ids:?} are of several plans"
         )));
     }
@@ -112,7 +112,7 @@ fn plan_sold_under(
         .or_else(|| sold.first().map(|(_, version)| *version));
     version
         .map(|version| PlanRef { tier, version })
-        .ok_or_else(|| NotApplied::Later("the price has no plan version".to_owned()))
+        .ok_or_else(|| NotApplied::Unclear("the price has no plan version".to_owned()))
 }
 
 /// The change of plan that is planned, where what it leads to is known here and is another plan.
@@ -132,7 +132,7 @@ pub(super) fn planned(
             plan,
             at: planned.at,
         })),
-        Err(NotApplied::Later(reason)) => {
+        Err(NotApplied::Unclear(reason)) => {
             tracing::warn!(%provider, subscription = fetched.id, reason, "what is planned for a subscription is not known here");
             Ok(None)
         }

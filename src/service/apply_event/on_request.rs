@@ -71,6 +71,7 @@ pub async fn see_now(
             Err(NotApplied::Store(error)) => return Err(NotSeen::Store(error)),
             Err(
                 error @ (NotApplied::Later(_)
+                | NotApplied::Unclear(_)
                 | NotApplied::Never(_)
                 | NotApplied::Missing
                 | NotApplied::Unowned),

@@ -36,6 +36,8 @@ pub struct Shown {
     pub cancel_at_period_end: bool,
     /// When paid access is known to end.
     pub access_ends_at: Option<DateTime<Utc>>,
+    /// End of the trial.
+    pub trial_end: Option<DateTime<Utc>>,
 }
 
 /// A subscription that is not what its provider says.
@@ -43,8 +45,6 @@ pub struct Shown {
 pub struct SubscriptionDrift {
     /// Whose.
     pub customer_id: String,
-    /// Who bills it.
-    pub provider: ProviderName,
     /// The provider's id.
     pub provider_subscription_id: String,
     /// Here; `None`: not known here.
@@ -110,7 +110,7 @@ pub async fn reconcile_subscriptions(
 }
 
 /// Every subscription that has not ended here, with its customer.
-async fn open_here(
+pub async fn open_here(
     context: &Context,
     provider: ProviderName,
 ) -> Result<HashMap<String, String>, StoreError> {
@@ -162,6 +162,11 @@ async fn look_closer(
     let fetched = match storefront.provider.fetch_subscription(&id).await {
         Ok(fetched) => Some(fetched),
         Err(ProviderError::NotFound) => None,
+        // One that this version cannot read must not hide the others.
+        Err(error @ (ProviderError::Unreadable { .. } | ProviderError::Rejected { .. })) => {
+            tracing::error!(%provider, subscription = id, %error, "a subscription could not be compared");
+            return Ok(());
+        }
         Err(error) => return Err(error.into()),
     };
     let rules = context.meter.rules().clone();
@@ -178,7 +183,6 @@ async fn look_closer(
                 let (stored, there) = drift?;
                 Some(SubscriptionDrift {
                     customer_id,
-                    provider,
                     provider_subscription_id: id,
                     stored,
                     at_provider: Some(there),
@@ -223,7 +227,6 @@ fn missing(
         .find(|s| s.provider == provider && s.provider_subscription_id == id);
     Ok(stored.map(|stored| SubscriptionDrift {
         customer_id,
-        provider,
         provider_subscription_id: id.to_owned(),
         stored: Some(Shown::of(&stored)),
         at_provider: None,
@@ -289,6 +292,7 @@ fn compare(
         current_period_end: fetched.current_period_end,
         cancel_at_period_end: fetched.cancel_at_period_end,
         access_ends_at,
+        trial_end: fetched.trial_end,
     };
     let (status, plan) = match (&fetched.status, plan) {
         (ProviderStatus::Known(status), Some(plan)) => (*status, plan),
@@ -329,6 +333,7 @@ impl Shown {
             current_period_end: subscription.current_period_end,
             cancel_at_period_end: subscription.cancel_at_period_end,
             access_ends_at: subscription.access_ends_at,
+            trial_end: subscription.trial_end,
         }
     }
 }

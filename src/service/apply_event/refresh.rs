@@ -9,7 +9,7 @@ use super::meaning::{Owner, owner, plan_of, planned, report};
 use super::second_subscriptions::{self, Written};
 use super::{NotApplied, settle};
 use crate::domain::provider_event::{ProviderName, ProviderStatus, ProviderSubscription};
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::{Subscription, SubscriptionStatus};
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::{Occasion, apply_report, first_seen};
 use crate::store::checkout_sessions::{self, Ending};
@@ -91,10 +91,11 @@ pub(super) async fn refresh(
     errand: Errand,
 ) -> Result<Fetched, NotApplied> {
     let provider = storefront.provider.name();
-    let lease = {
-        let id = id.to_owned();
+    let (lease, looked_at) = {
+        let (id, clock) = (id.to_owned(), Arc::clone(context.clock()));
         pool::run(&context.pool, move |conn| {
-            subscriptions::lease(conn, provider, &id).map_err(StoreError::from)
+            let lease = subscriptions::lease(conn, provider, &id)?;
+            Ok::<_, StoreError>((lease, deciding_time(conn, clock.as_ref())?))
         })
         .await?
     };
@@ -102,7 +103,7 @@ pub(super) async fn refresh(
     let status = match &fetched.status {
         ProviderStatus::Known(status) => *status,
         ProviderStatus::Unknown(word) => {
-            return Err(NotApplied::Later(format!(
+            return Err(NotApplied::Unclear(format!(
                 "the provider reports the unknown status \"{word}\""
             )));
         }
@@ -130,7 +131,16 @@ pub(super) async fn refresh(
             let stored = subscriptions::of_customer(conn, &owner.customer)?
                 .into_iter()
                 .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
-            let plan = plan_of(conn, provider, &plans, &fetched, stored.as_ref())?;
+            let plan = match (
+                plan_of(conn, provider, &plans, &fetched, stored.as_ref()),
+                &stored,
+            ) {
+                // What gives no access needs no price: it must end, whatever it was changed to.
+                (Err(NotApplied::Unclear(_)), Some(stored)) if !gives_access(status) => {
+                    stored.plan.clone()
+                }
+                (plan, _) => plan?,
+            };
             let planned = planned(conn, provider, &plans, &fetched, &plan)?;
             let mut report = report(&fetched, status, plan, stored.as_ref(), now);
             report.planned = planned;
@@ -169,6 +179,7 @@ pub(super) async fn refresh(
             if let AskedBy::Event(claim) = &errand.asked_by {
                 settle(conn, claim, Status::Processed, now)?;
             }
+            inbox::answer(conn, provider, &fetched.id, looked_at, now)?;
             Ok(must_end)
         });
         // Even after an error: the answer to the commit may have been lost.
@@ -185,6 +196,12 @@ pub(super) async fn refresh(
         wake_the_waiting(context, storefront, id).await;
     }
     Ok(shown)
+}
+
+/// Whether a plan can be in force under that status.
+const fn gives_access(status: SubscriptionStatus) -> bool {
+    use SubscriptionStatus as S;
+    matches!(status, S::Trialing | S::Active | S::PastDue)
 }
 
 /// Whether the subscription's end is one that leaves a grace: not where we had to bring it about.
@@ -211,7 +228,8 @@ fn bind(
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
     let customer = owner.customer.as_str();
-    subscriptions::bind(conn, provider, &fetched.id, customer)?;
+    let payer = fetched.provider_customer_id.as_deref();
+    subscriptions::bind(conn, provider, &fetched.id, customer, payer)?;
     // Only what lives proves that its payer still exists.
     let lives = matches!(&fetched.status, ProviderStatus::Known(status) if !status.is_terminal());
     if let Some(name) = &fetched.provider_customer_id

@@ -19,7 +19,9 @@ pub(super) async fn note(
     storefront: &Storefront,
     claim: Claim,
 ) -> Result<(), NotApplied> {
-    let refused = storefront.provider.refused_usage(&claim.event_id).await?;
+    let mut refused = storefront.provider.refused_usage(&claim.event_id).await?;
+    // Always in the same order: two workers that mark the same reports must not wait for each other.
+    refused.sort_by(|a, b| a.identifier.cmp(&b.identifier));
     let provider = storefront.provider.name().as_str();
     let clock = Arc::clone(context.clock());
     pool::run(&context.pool, move |conn| {

@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use super::Outcome;
 use crate::service::context::Context;
 use crate::store::clock::deciding_time;
+use crate::store::customers;
 use crate::store::pool::{self, StoreError};
 use crate::store::usage_reports::{self, Change, Report, State, put_back};
 
@@ -88,11 +89,16 @@ fn write_down(
     resolution: &Resolution,
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
+    let stays = matches!(resolution, Resolution::Kept | Resolution::Doubtful(_));
+    let puts_back = report.is(State::Retracting) && stays;
+    if puts_back {
+        // Two reports are written: whoever else writes several of a customer holds this lock first.
+        customers::lock(conn, &report.customer_id)?;
+    }
     if !usage_reports::settle(conn, report, &resolution.change(now), now)? {
         return Ok(false);
     }
-    let stays = matches!(resolution, Resolution::Kept | Resolution::Doubtful(_));
-    if report.is(State::Retracting) && stays {
+    if puts_back {
         put_back(conn, report.returned(report.quantity.saturating_neg(), now))?;
     }
     Ok(true)

@@ -13,8 +13,8 @@ use crate::providers::UsageReport;
 use crate::service::context::Context;
 use crate::store::clock::deciding_time;
 use crate::store::pool::{self, StoreError};
-use crate::store::provider_customers;
 use crate::store::usage_reports::{self, Change, Report, Scope, State};
+use crate::store::{provider_customers, subscriptions};
 
 /// A report that a worker holds, with what is to be done about it.
 pub(super) struct Claimed {
@@ -134,7 +134,11 @@ fn claimed(
         };
         return Ok(Claimed { report, errand });
     }
-    let bound = provider_customers::name_of(conn, &report.customer_id, &report.provider)?;
+    // Whoever pays is billed, also where somebody else was bound by an earlier checkout.
+    let bound = match subscriptions::payer(conn, &report.customer_id, &report.provider)? {
+        Some(payer) => Some(payer),
+        None => provider_customers::name_of(conn, &report.customer_id, &report.provider)?,
+    };
     let Some(bound) = bound else {
         let reason = "the provider has no such customer yet";
         let wait = back_off(report.attempts).min(LONGEST_BACK_OFF) + jitter(&report);

@@ -196,6 +196,17 @@ async fn subscriptions_that_differ_are_shown_and_repaired() {
         (&json!("active"), &Value::Null)
     );
     assert_eq!(found["drifts"].as_array().unwrap().len(), 3, "{found}");
+    let members: Vec<&String> = changed.as_object().unwrap().keys().collect();
+    assert_eq!(
+        members,
+        [
+            "customer_id",
+            "provider",
+            "provider_subscription_id",
+            "repaired",
+            "stored"
+        ]
+    );
     assert_eq!(
         subscription(&app, "lapsed").await.ok()["status"],
         "active",

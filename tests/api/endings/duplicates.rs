@@ -59,6 +59,32 @@ fn status(app: &TestApp, id: &str) -> Value {
 }
 
 #[actix_web::test]
+async fn one_that_took_another_ones_place_is_not_ended_for_it() {
+    let app = TestApp::with_stripe().await;
+    let old = subscription_id(&pay(&app, "acme", "pro").await);
+    let old_news = app.stripe().update_subscription(&old, |_| {});
+    news(&app, [&old_news]).await;
+    app.advance(TimeDelta::days(1));
+    // Ended in the dashboard and sold anew there; the news of the end comes last.
+    let ended = app.stripe().delete_subscription(&old);
+    let events = pay_in_another_tab(&app, "acme", "pro").await;
+    let new = subscription_id(&events);
+    news(&app, &events).await;
+    assert!(
+        ending(&app, &new).is_some(),
+        "by what was known it was one too many"
+    );
+    end_due(&app).await;
+    news(&app, [&ended]).await;
+    end_due(&app).await;
+    assert_eq!(ending(&app, &new), None);
+    assert_eq!(status(&app, &new), json!("active"));
+    assert_eq!(given_back(&app), Vec::<i64>::new());
+    let in_force = standing(&app, "acme").await.0;
+    assert_eq!(in_force, plan("pro", "active", "subscription"));
+}
+
+#[actix_web::test]
 async fn of_two_tabs_that_were_both_paid_one_subscription_is_left() {
     let app = TestApp::with_stripe().await;
     let mut paid_back = Vec::new();

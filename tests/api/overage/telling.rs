@@ -136,6 +136,10 @@ async fn without_a_customer_at_the_provider_what_is_owed_waits() {
         &app,
         "UPDATE provider_customers SET provider_customer_id = NULL",
     );
+    super::run(
+        &app,
+        "UPDATE subscription_leases SET provider_customer_id = NULL",
+    );
     consume(&app, "acme", RUNS, 5).await;
     gather_and_tell(&app).await;
     assert_reports(&app, &[("sealed", 5)]);
@@ -156,6 +160,24 @@ async fn without_a_customer_at_the_provider_what_is_owed_waits() {
     assert_reports(&app, &[("sent", 5)]);
     assert_eq!(billed(&app), 5);
     assert_eq!(app.stripe().requests_to(Endpoint::MeterSummaries).len(), 0);
+}
+
+#[actix_web::test]
+async fn whoever_pays_the_subscription_is_billed() {
+    let app = at_the_limit().await;
+    // An earlier checkout bound another name; the subscription was sold past it.
+    super::run(
+        &app,
+        "UPDATE provider_customers SET provider_customer_id = 'cus_of_an_earlier_checkout'",
+    );
+    consume(&app, "acme", RUNS, 5).await;
+    gather_and_tell(&app).await;
+    assert_reports(&app, &[("sent", 5)]);
+    let payer = app.stripe().customers()[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(app.stripe().meter_total(&payer), 5);
 }
 
 #[actix_web::test]

@@ -116,7 +116,11 @@ impl TestAppBuilder {
         TestApp {
             base: format!("http://{}", served.address),
             served: Some(served),
-            client: reqwest::Client::new(),
+            // The server closes what is idle for five seconds; a request must not meet that.
+            client: reqwest::Client::builder()
+                .pool_idle_timeout(Duration::from_secs(2))
+                .build()
+                .unwrap(),
             clock,
             stripe: self.stripe,
             database,

@@ -70,11 +70,23 @@ async fn a_signed_body_that_is_no_event_is_refused() {
     let mut pointless = some_event(&app);
     pointless["type"] = json!("customer.subscription.updated");
     pointless["data"] = json!({});
+    let mut unspeakable = some_event(&app);
+    unspeakable["id"] = json!("evt_\u{0}");
+    let about = |id: String| {
+        let mut event = some_event(&app);
+        event["type"] = json!("customer.subscription.updated");
+        event["data"]["object"]["id"] = json!(id);
+        event
+    };
     let bodies = [
         charge,
         nameless,
         endless,
         pointless,
+        unspeakable,
+        about("sub_\u{0}".to_owned()),
+        about("s".repeat(5000)),
+        about(String::new()),
         json!({}),
         json!([]),
         json!(null),
@@ -85,6 +97,21 @@ async fn a_signed_body_that_is_no_event_is_refused() {
         post(&app, &delivery).await.problem(400, "not-an-event");
     }
     assert_eq!(events_kept(&app), 0);
+}
+
+#[actix_web::test]
+async fn what_cannot_be_stored_is_not_acknowledged() {
+    let app = TestApp::with_stripe().await;
+    let events = pay(&app, "acme", "pro").await;
+    let delivery = app.stripe().sign(&events[0], app.clock.now());
+    app.database.take_away();
+    let refused = post(&app, &delivery).await;
+    assert!(refused.header("retry-after").is_some());
+    refused.problem(503, "database-unavailable");
+    app.database.bring_back();
+    assert_eq!(post(&app, &delivery).await.ok()["status"], "queued");
+    app.apply_webhooks().await;
+    assert_eq!(standing(&app, "acme").await.0["tier"], "pro");
 }
 
 #[actix_web::test]

@@ -206,7 +206,12 @@ impl Subscription {
         let invoice = self.latest_invoice.as_ref().and_then(Reference::object);
         ProviderSubscription {
             was_paid: self.trial_end.is_some() || invoice.is_some_and(Invoice::tells_of_payment),
-            unpaid_since: instant(invoice.and_then(Invoice::unpaid_since)),
+            // An invoice that is sent has weeks to be paid; only what is charged is late at once.
+            unpaid_since: instant(
+                invoice
+                    .and_then(Invoice::unpaid_since)
+                    .filter(|_| self.is_charged()),
+            ),
             status: self.normalized_status(),
             customer_id: self.metadata.get("customer_id").map(str::to_owned),
             sold_as: self.metadata.sold_as(),

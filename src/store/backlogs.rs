@@ -1,0 +1,25 @@
+//! What waits for a job, all of it in one look.
+
+use diesel::prelude::*;
+
+use super::{inbox, subscription_endings, usage_reports};
+
+/// What waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlogs {
+    /// Events to be applied.
+    pub inbox: inbox::Backlog,
+    /// Usage that a provider is to be told.
+    pub usage: usage_reports::Backlog,
+    /// Subscriptions that are to be ended at their provider.
+    pub endings: subscription_endings::Backlog,
+}
+
+/// How much of each waits.
+pub fn read(conn: &mut PgConnection) -> QueryResult<Backlogs> {
+    Ok(Backlogs {
+        inbox: inbox::backlog(conn)?,
+        usage: usage_reports::backlog(conn)?,
+        endings: subscription_endings::backlog(conn)?,
+    })
+}
