@@ -27,7 +27,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use fake_stripe::{Endpoint, FakePrice, FakeStripe, Fault, SECRET_KEY, WEBHOOK_SECRET};
+use fake_stripe::{Delivery, Endpoint, FakePrice, FakeStripe, Fault, SECRET_KEY, WEBHOOK_SECRET};
 
 const ADMIN_KEY: &str = "the-admin-key-of-the-benchmark-0123456789";
 const SUBSCRIPTIONS: usize = 200;
@@ -85,14 +85,7 @@ fn main() -> Outcome<()> {
         diesel::sql_query("SELECT count(*) AS n FROM webhooks").get_result(&mut database)?;
 
     let total = per_second * seconds;
-    let deliveries: Vec<_> = (0..total)
-        .map(|number| {
-            let turn = usize::try_from(number)? % subscriptions.len();
-            let id = subscriptions.get(turn).ok_or("no subscription")?;
-            let event = stripe.update_subscription(id, |s| s["description"] = json!(number));
-            Ok(stripe.sign(&event, Utc::now()))
-        })
-        .collect::<Outcome<_>>()?;
+    let deliveries = deliveries(&stripe, &subscriptions, total)?;
     let slow = Fault::StallAfterEffect(Duration::from_millis(u64::from(provider_ms)));
     stripe.fail(Endpoint::Subscription, slow, usize::try_from(total)?);
     let began = Utc::now();
@@ -140,6 +133,18 @@ fn main() -> Outcome<()> {
         applied.longest
     )?;
     Ok(())
+}
+
+/// Something changes of one subscription after another, and each time Stripe tells.
+fn deliveries(stripe: &FakeStripe, subscriptions: &[String], total: u32) -> Outcome<Vec<Delivery>> {
+    (0..total)
+        .map(|number| {
+            let turn = usize::try_from(number)? % subscriptions.len();
+            let id = subscriptions.get(turn).ok_or("no subscription")?;
+            let event = stripe.update_subscription(id, |s| s["description"] = json!(number));
+            Ok(stripe.sign(&event, Utc::now()))
+        })
+        .collect()
 }
 
 fn arguments() -> Outcome<(u32, u32, u32)> {

@@ -240,10 +240,10 @@ impl News {
                     occasion,
                 )?;
             }
-            (Consequence::Withdraw, Some(subscription)) => {
-                if !subscription_endings::withdraw(conn, customer, subscription.id, now)? {
-                    return Err(being_ended());
-                }
+            (Consequence::Withdraw, Some(subscription))
+                if !subscription_endings::withdraw(conn, customer, subscription.id, now)? =>
+            {
+                return Err(being_ended());
             }
             (Consequence::Wait, _) => {
                 return Err(being_ended());

@@ -9,14 +9,14 @@ use super::meaning::{Owner, owner, plan_of, planned, report};
 use super::second_subscriptions::{self, Written};
 use super::{NotApplied, settle};
 use crate::domain::provider_event::{ProviderName, ProviderStatus, ProviderSubscription};
-use crate::domain::subscription::{Subscription, SubscriptionStatus};
+use crate::domain::subscription::{PlanRef, Subscription, SubscriptionStatus};
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::{Occasion, apply_report, first_seen};
 use crate::store::checkout_sessions::{self, Ending};
 use crate::store::clock::deciding_time;
 use crate::store::inbox::{self, Claim, Status};
 use crate::store::pool::{self, StoreError};
-use crate::store::subscriptions::{self, Cause};
+use crate::store::subscriptions::{self, Cause, Lease};
 use crate::store::{customers, provider_customers, subscription_endings};
 
 /// A checkout that ran through.
@@ -91,14 +91,7 @@ pub(super) async fn refresh(
     errand: Errand,
 ) -> Result<Fetched, NotApplied> {
     let provider = storefront.provider.name();
-    let (lease, looked_at) = {
-        let (id, clock) = (id.to_owned(), Arc::clone(context.clock()));
-        pool::run(&context.pool, move |conn| {
-            let lease = subscriptions::lease(conn, provider, &id)?;
-            Ok::<_, StoreError>((lease, deciding_time(conn, clock.as_ref())?))
-        })
-        .await?
-    };
+    let (lease, looked_at) = take_lease(context, provider, id).await?;
     let fetched = storefront.provider.fetch_subscription(id).await?;
     let status = match &fetched.status {
         ProviderStatus::Known(status) => *status,
@@ -131,15 +124,9 @@ pub(super) async fn refresh(
             let stored = subscriptions::of_customer(conn, &owner.customer)?
                 .into_iter()
                 .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
-            let plan = match (
-                plan_of(conn, provider, &plans, &fetched, stored.as_ref()),
-                &stored,
-            ) {
-                // What gives no access needs no price: it must end, whatever it was changed to.
-                (Err(NotApplied::Unclear(_)), Some(stored)) if !gives_access(status) => {
-                    stored.plan.clone()
-                }
-                (plan, _) => plan?,
+            let plan = match plan_of(conn, provider, &plans, &fetched, stored.as_ref()) {
+                Err(NotApplied::Unclear(reason)) => priceless(status, stored.as_ref(), reason)?,
+                plan => plan?,
             };
             let planned = planned(conn, provider, &plans, &fetched, &plan)?;
             let mut report = report(&fetched, status, plan, stored.as_ref(), now);
@@ -196,6 +183,32 @@ pub(super) async fn refresh(
         wake_the_waiting(context, storefront, id).await;
     }
     Ok(shown)
+}
+
+/// Takes the lease; tells when, too.
+async fn take_lease(
+    context: &Context,
+    provider: ProviderName,
+    id: &str,
+) -> Result<(Lease, DateTime<Utc>), StoreError> {
+    let (id, clock) = (id.to_owned(), Arc::clone(context.clock()));
+    pool::run(&context.pool, move |conn| {
+        let lease = subscriptions::lease(conn, provider, &id)?;
+        Ok((lease, deciding_time(conn, clock.as_ref())?))
+    })
+    .await
+}
+
+/// The plan where the price is of none that is known: what gives no access needs no price, it must end whatever it was changed to.
+fn priceless(
+    status: SubscriptionStatus,
+    stored: Option<&Subscription>,
+    reason: String,
+) -> Result<PlanRef, NotApplied> {
+    match stored {
+        Some(stored) if !gives_access(status) => Ok(stored.plan.clone()),
+        _ => Err(NotApplied::Unclear(reason)),
+    }
 }
 
 /// Whether a plan can be in force under that status.

@@ -100,6 +100,20 @@ async fn what_cannot_be_applied_yet_is_parked_with_its_reason_and_applied_later(
         plan("scale", "active", "subscription")
     );
 
+    // What ends needs no known price: it must not go on for ever because somebody gave it one in the dashboard.
+    let odd_end = change(&app, &id, |s| {
+        s["items"]["data"][0]["price"]["id"] = json!("price_of_old");
+        s["status"] = json!("unpaid");
+    })
+    .await;
+    assert_eq!(kept(&app, &odd_end).status, "processed");
+    assert_eq!(standing(&app, "acme").await.0["tier"], "free");
+    change(&app, &id, |s| {
+        s["items"]["data"][0]["price"]["id"] = json!(PRICE_SCALE);
+        s["status"] = json!("active");
+    })
+    .await;
+
     // Under a status that this version does not know, what is stored stays.
     let wobbly = change(&app, &id, |s| s["status"] = json!("wobbly")).await;
     let row = kept(&app, &wobbly);
