@@ -13,7 +13,7 @@ use crate::store::inbox;
 use crate::store::pool::{self, StoreError};
 
 /// How long to wait at most. The bell rings in the replica that received an event only; the others look.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Guards against spinning where clocks disagree on what is due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::service::context::Context;
 use crate::store::embedded::Cluster;
 
-/// Events that are applied at the same time. Each waits for the provider most of the while, so more would mostly be refused
-/// by the provider's rate limits; fewer lets one slow fetch hold up the rest.
-const INBOX_WORKERS: usize = 16;
+/// Events that are applied at the same time. Each waits for the provider most of the while, so these are as many as keep up with 200
+/// subscriptions a second at a provider that takes 200 ms. More would only be refused by its rate limits.
+const INBOX_WORKERS: usize = 48;
 
 /// Workers that tell usage, each several reports at a time.
 const USAGE_WORKERS: usize = 2;
