@@ -20,21 +20,26 @@ pub struct Visit {
 /// The address of the provider's pages for the customer; it is good for minutes, and each call gives another one.
 pub async fn open_portal(context: &Context, visit: Visit) -> Result<String, BillingError> {
     let urls = &context.return_urls;
-    let return_url = urls
-        .choose(visit.return_url.as_deref(), urls.success_url.as_ref())
-        .map_err(BillingError::ReturnUrl)?;
+    let return_url = || {
+        urls.choose(visit.return_url.as_deref(), urls.success_url.as_ref())
+            .map_err(BillingError::ReturnUrl)
+    };
+    if visit.return_url.is_some() {
+        // An address that may not be is told before anything else; that none is configured, only to whoever could come back.
+        return_url()?;
+    }
     // The only provider that there is.
     let storefront = context
         .storefront(ProviderName::Stripe)
         .ok_or(BillingError::ProviderNotConfigured)?;
-    let (customer, provider) = (visit.customer, storefront.provider.name());
+    let (customer, provider) = (visit.customer.clone(), storefront.provider.name());
     let bound = pool::run(&context.pool, move |conn| {
         provider_customers::known(conn, customer.as_str(), provider).map_err(StoreError::from)
     })
     .await?;
     let request = PortalRequest {
         provider_customer_id: bound.ok_or(BillingError::NoProviderCustomer)?,
-        return_url,
+        return_url: return_url()?,
     };
     match storefront.provider.open_portal(&request).await {
         Ok(url) => Ok(url),

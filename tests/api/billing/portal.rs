@@ -115,3 +115,17 @@ async fn the_plan_context_leads_to_the_change_that_is_possible() {
     app.deliver(&app.stripe().take_events()).await;
     app.apply_webhooks().await;
 }
+
+#[actix_web::test]
+async fn without_a_configured_address_one_must_be_given_by_whoever_can_come_back() {
+    let app = TestApp::builder()
+        .with_stripe()
+        .set("PLANGATE_SUCCESS_URL", "")
+        .start()
+        .await;
+    let nobody = ask(&app, "portal", json!({})).await;
+    nobody.problem(409, "no-provider-customer");
+    let elsewhere = json!({"return_url": "https://elsewhere.example"});
+    let refused = ask(&app, "portal", elsewhere).await;
+    refused.problem(422, "validation-failed");
+}
