@@ -290,22 +290,38 @@ async fn workers_share_what_is_to_be_ended() {
 }
 
 #[tokio::test]
-async fn the_job_ends_the_surplus_one_at_once() {
+async fn the_job_is_woken_and_ends_the_surplus_one() {
     let app = TestApp::with_stripe().await;
+    // It waits for the bell, which is rung by whoever finds the second one.
+    let (one, other) = pay_in_two_tabs(&app, "globex", ("pro", "scale")).await;
+    news(&app, one.iter().chain(&other)).await;
+    let rung = app.context().bells.endings.notified();
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), rung)
+            .await
+            .is_ok()
+    );
+
     let (one, other) = pay_in_two_tabs(&app, "acme", ("pro", "scale")).await;
     let jobs = Jobs::start(app.context(), None);
     app.deliver(one.iter().chain(&other)).await;
     let surplus = subscription_id(&one);
-    let deadline = Instant::now() + Duration::from_secs(8);
-    while ending(&app, &surplus).is_none_or(|noted| noted.state == "due") {
-        // Less than the time after which it looks without being called.
-        assert!(Instant::now() < deadline, "{:?}", ending(&app, &surplus));
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let noted = ending(&app, &surplus);
+        match &noted {
+            Some(noted) if noted.state == "done" => break,
+            // Other news of it was quicker to take the lease: it is tried again in a moment, and time stands still here.
+            Some(noted) if noted.error.is_some() => app.advance(TimeDelta::milliseconds(300)),
+            _ => {}
+        }
+        assert!(Instant::now() < deadline, "{noted:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     jobs.stop().await;
     app.apply_webhooks().await;
     assert_eq!(status(&app, &surplus), "canceled");
-    assert_eq!(given_back(&app), [4900]);
+    assert_eq!(status(&app, &subscription_id(&other)), "active");
 }
 
 /// A small generator, so that a failing order can be had again.
