@@ -80,13 +80,6 @@ async fn customers_are_only_sent_back_to_known_places() {
     );
 
     let app = TestApp::start().await;
-    let homeless = ask(&app, "portal", json!({})).await;
-    let homeless = homeless.problem(422, "validation-failed");
-    assert_eq!(homeless["errors"][0]["pointer"], "/return_url");
-    let app = TestApp::builder()
-        .set("PLANGATE_SUCCESS_URL", "https://app.example.com/paid")
-        .start()
-        .await;
     let unsold = ask(&app, "portal", json!({})).await;
     unsold.problem(409, "provider-not-configured");
 }
@@ -125,6 +118,13 @@ async fn without_a_configured_address_one_must_be_given_by_whoever_can_come_back
         .await;
     let nobody = ask(&app, "portal", json!({})).await;
     nobody.problem(409, "no-provider-customer");
+    // A checkout makes the provider's customer.
+    let order = json!({"customer_id": "acme", "plan_tier": "pro", "success_url": "https://app.example.com/paid"});
+    let call = app.post("/billing/create-checkout").json(order);
+    call.send().await.expect(201);
+    let homeless = ask(&app, "portal", json!({})).await;
+    let homeless = homeless.problem(422, "validation-failed");
+    assert_eq!(homeless["errors"][0]["pointer"], "/return_url");
     let elsewhere = json!({"return_url": "https://elsewhere.example"});
     let refused = ask(&app, "portal", elsewhere).await;
     refused.problem(422, "validation-failed");
