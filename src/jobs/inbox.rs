@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::queue::{Queue, wait_until, work_off};
 use super::{BackOff, rest};
 use crate::service::apply_event::apply_next;
 use crate::service::context::Context;
@@ -12,31 +13,14 @@ use crate::store::clock::deciding_time;
 use crate::store::inbox;
 use crate::store::pool::{self, StoreError};
 
-/// How long to wait at most. The bell rings in the replica that received an event only; the others look.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Guards against spinning where clocks disagree on what is due.
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-
 /// Applies events as they become due, one at a time, until the token is cancelled.
 pub(super) async fn work(context: Context, token: CancellationToken) {
-    let mut back_off = BackOff::default();
-    while !token.is_cancelled() {
-        match step(&context).await {
-            Ok(None) => back_off.reset(),
-            Ok(Some(wait)) => {
-                back_off.reset();
-                tokio::select! {
-                    () = token.cancelled() => {}
-                    () = context.bells.inbox.notified() => {}
-                    () = tokio::time::sleep(wait) => {}
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the inbox cannot be read");
-                rest(&token, back_off.next_pause()).await;
-            }
-        }
-    }
+    let queue = Queue {
+        name: "inbox",
+        bell: |bells| &bells.inbox,
+        step: |context| Box::pin(step(context)),
+    };
+    work_off(context, token, queue).await;
 }
 
 /// Applies one event, or tells how long there is nothing to do.
@@ -50,10 +34,7 @@ async fn step(context: &Context) -> Result<Option<Duration>, StoreError> {
         Ok::<_, StoreError>((inbox::next_due(conn, now)?, now))
     })
     .await?;
-    let wait = due.map_or(LONGEST_WAIT, |due| {
-        (due - now).to_std().unwrap_or(SHORTEST_WAIT)
-    });
-    Ok(Some(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)))
+    Ok(Some(wait_until(due, now)))
 }
 
 /// Makes what is parked due once: a price that was missing may be configured since the last start.

@@ -3,6 +3,7 @@
 mod cluster;
 mod endings;
 mod inbox;
+mod queue;
 mod stale;
 mod usage;
 
