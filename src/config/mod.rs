@@ -3,6 +3,7 @@
 //! A bad configuration is one error that lists every fault. Secrets can be given as `NAME` or, in a file, as
 //! `NAME_FILE`; they are never shown, neither in errors nor by `Debug`.
 
+mod razorpay;
 mod source;
 mod stripe;
 mod web;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use razorpay::RazorpayConfig;
 pub use source::{ConfigFault, ConfigFaults};
 pub use stripe::{PriceIds, StripeConfig};
 pub use web::ReturnUrls;
@@ -49,6 +51,8 @@ pub struct Config {
     pub token_secret: Option<SecretString>,
     /// Absent: no payment is taken through Stripe.
     pub stripe: Option<StripeConfig>,
+    /// Absent: no payment is taken through Razorpay.
+    pub razorpay: Option<RazorpayConfig>,
     /// Where browsers may be sent after a checkout.
     pub return_urls: ReturnUrls,
     /// Origins whose pages may call the API.
@@ -127,6 +131,7 @@ fn read(source: &mut Source<'_>) -> Option<Config> {
     let catalogue = read_catalogue(source);
     let database = read_database(source, production);
     let stripe = stripe::read(source, environment, catalogue.as_ref());
+    let razorpay = razorpay::read(source, environment, catalogue.as_ref());
     let return_urls = web::return_urls(source, environment);
     if production
         && stripe.is_some()
@@ -174,6 +179,7 @@ fn read(source: &mut Source<'_>) -> Option<Config> {
         admin_key: source.long_secret("PLANGATE_ADMIN_KEY", SHORTEST_KEY),
         token_secret,
         stripe,
+        razorpay,
         return_urls,
         cors_origins: web::cors_origins(source, environment),
         enforcement: source

@@ -29,15 +29,21 @@ use super::subscription::{PlanRef, SubscriptionStatus};
 pub enum ProviderName {
     /// Stripe.
     Stripe,
+    /// Razorpay.
+    Razorpay,
     /// Granted by an operator; nobody outside knows of it.
     Manual,
 }
 
 impl ProviderName {
+    /// Every name there is.
+    pub const ALL: [Self; 3] = [Self::Stripe, Self::Razorpay, Self::Manual];
+
     /// The name used in the API, in paths and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stripe => "stripe",
+            Self::Razorpay => "razorpay",
             Self::Manual => "manual",
         }
     }
@@ -58,11 +64,10 @@ impl FromStr for ProviderName {
     type Err = UnknownProvider;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "stripe" => Ok(Self::Stripe),
-            "manual" => Ok(Self::Manual),
-            other => Err(UnknownProvider(other.to_owned())),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|provider| provider.as_str() == name)
+            .ok_or_else(|| UnknownProvider(name.to_owned()))
     }
 }
 
@@ -86,6 +91,13 @@ pub enum Hint {
     Subscription {
         /// The provider's id of the subscription.
         provider_subscription_id: String,
+    },
+    /// The subscription was paid: fetch it, and keep the payment, once by its id.
+    SubscriptionPaid {
+        /// The provider's id of the subscription.
+        provider_subscription_id: String,
+        /// What was paid, as the verified event says; none of it ever changes.
+        payment: PaymentMade,
     },
     /// A checkout ran through. It may tell whose the subscription is; access still depends on the subscription's status.
     CheckoutCompleted {
@@ -116,6 +128,11 @@ pub enum Hint {
         /// The provider's id of the customer.
         provider_customer_id: String,
     },
+    /// A payment link that bills usage was paid, or can no longer be: look at it.
+    PaymentLink {
+        /// The provider's id of the link.
+        provider_link_id: String,
+    },
     /// Usage that was told could not be used: the event, fetched by its id, says what and why.
     UsageRefused,
     /// Nothing here is of use: stored, answered with success, not applied.
@@ -128,6 +145,10 @@ impl Hint {
         match self {
             Self::Subscription {
                 provider_subscription_id,
+            }
+            | Self::SubscriptionPaid {
+                provider_subscription_id,
+                ..
             }
             | Self::InvoiceDrawn {
                 provider_subscription_id,
@@ -142,9 +163,21 @@ impl Hint {
                 ..
             } => Some(provider_subscription_id.as_deref().unwrap_or(session_id)),
             Self::CheckoutClosed { session_id } => Some(session_id),
+            Self::PaymentLink { provider_link_id } => Some(provider_link_id),
             Self::UsageRefused | Self::Ignored => None,
         }
     }
+}
+
+/// A payment that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentMade {
+    /// The provider's id.
+    pub id: String,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217 code in lower case.
+    pub currency: String,
 }
 
 /// A subscription as the provider showed it when it was fetched.
@@ -221,7 +254,7 @@ mod tests {
 
     #[test]
     fn provider_names_read_back_as_written() {
-        for name in [ProviderName::Stripe, ProviderName::Manual] {
+        for name in ProviderName::ALL {
             assert_eq!(name.to_string().parse(), Ok(name));
             assert_eq!(serde_json::to_string(&name).unwrap(), format!("\"{name}\""));
         }

@@ -55,7 +55,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(billing::changes::change_plan)
         .service(billing::changes::cancel)
         .service(billing::changes::resume)
-        .service(webhooks::stripe_webhook)
+        .service(webhooks::receive_webhook)
         .service(admin::api_keys::create_api_key)
         .service(admin::api_keys::list_api_keys)
         .service(admin::api_keys::revoke_api_key)

@@ -14,9 +14,13 @@ use utoipa_swagger_ui::Config;
 
 use super::extract::Path;
 use super::problem::{Problem, ProblemDocument, ProblemKind};
+use crate::domain::provider_event::ProviderName;
 
 /// Media type of the document.
 const JSON: &str = "application/json";
+
+/// The route of all webhooks.
+const WEBHOOK: &str = "/webhook/{provider}";
 
 /// Name of the one security scheme.
 const API_KEY: &str = "ApiKey";
@@ -99,6 +103,7 @@ pub fn document() -> OpenApi {
         .openapi(base())
         .configure(super::configure)
         .split_for_parts();
+    name_providers(&mut document);
     let used: Vec<String> = operations(&document)
         .flat_map(|(_, _, operation)| operation.tags.clone().unwrap_or_default())
         .collect();
@@ -106,6 +111,24 @@ pub fn document() -> OpenApi {
         tags.retain(|tag| used.contains(&tag.name));
     }
     document
+}
+
+/// One route takes every provider's webhooks; whoever reads the document looks for the one of theirs.
+fn name_providers(document: &mut OpenApi) {
+    let Some(of_any) = document.paths.paths.swap_remove(WEBHOOK) else {
+        return;
+    };
+    for provider in ProviderName::ALL {
+        if provider == ProviderName::Manual {
+            continue;
+        }
+        let mut item = of_any.clone();
+        if let Some(operation) = &mut item.post {
+            operation.operation_id = Some(format!("receive-{provider}-webhook"));
+        }
+        let path = WEBHOOK.replace("{provider}", provider.as_str());
+        document.paths.paths.insert(path, item);
+    }
 }
 
 /// The document as it is committed and served: the same bytes each time, with a newline at the end.

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, post, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::read_body;
+use super::extract::{Path, read_body};
 use super::problem::{Problem, ProblemDocument};
 use super::responses::DatabaseErrors;
 use crate::domain::provider_event::ProviderName;
@@ -49,32 +49,33 @@ pub struct WebhookResponse {
     status: DeliveryStatus,
 }
 
-/// Stripe's deliveries: verified on the raw bytes, stored, acknowledged, then applied by a worker.
+/// A provider's deliveries: verified on the raw bytes, stored, acknowledged, then applied by a worker.
 ///
-/// A 200 means that the event is stored and never needs to be sent again. Duplicates and events in any order are expected.
+/// A 200 means that the event is stored and never needs to be sent again. Duplicates and events in any order are expected. The signature
+/// is the credential: Stripe's in `Stripe-Signature`, Razorpay's in `X-Razorpay-Signature`, with the event's id in `x-razorpay-event-id`.
 #[utoipa::path(
     tag = "Webhooks",
-    operation_id = "receiveStripeWebhook",
-    params(("Stripe-Signature" = String, Header, description = "`t=…,v1=…` as Stripe makes it")),
-    request_body(content = Object, description = "A Stripe event, as sent", content_type = "application/json"),
+    operation_id = "receiveWebhook",
+    request_body(content = Object, description = "An event, as the provider sent it", content_type = "application/json"),
     responses((status = 200, description = "Stored", body = WebhookResponse),
               (status = 400, description = "`bad-signature` or `not-an-event`: nothing is stored", body = ProblemDocument,
                content_type = "application/problem+json"),
-              (status = 404, description = "`not-found`: Stripe is not configured", body = ProblemDocument,
+              (status = 404, description = "`not-found`: the provider is not configured", body = ProblemDocument,
                content_type = "application/problem+json"),
               (status = 413, description = "`payload-too-large`: over 1 MiB", body = ProblemDocument,
                content_type = "application/problem+json"),
               DatabaseErrors),
     security(())
 )]
-#[post("/webhook/stripe")]
-pub(crate) async fn stripe_webhook(
+#[post("/webhook/{provider}")]
+pub(crate) async fn receive_webhook(
     context: web::Data<Context>,
     metrics: web::Data<Metrics>,
+    provider: Path<ProviderName>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let provider = ProviderName::Stripe;
+    let provider = provider.0;
     if context.storefront(provider).is_none() {
         return Err(IngestError::NotConfigured.into());
     }

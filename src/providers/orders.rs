@@ -59,6 +59,11 @@ pub struct CheckoutRequest {
     pub trial_days: Option<u32>,
     /// Whether the customer may enter a promotion code.
     pub promotion_codes: bool,
+    /// When the first period begins; `None`: with the payment. Only where the subscription takes another one's place.
+    pub starts_at: Option<DateTime<Utc>>,
+    /// When the attempt began, whatever try this is: providers without idempotency keys are searched from then on, and what expires is
+    /// counted from then.
+    pub begun_at: DateTime<Utc>,
     /// Stays the same for every try of this checkout, and belongs to these parameters alone.
     pub idempotency_key: String,
 }
@@ -135,4 +140,18 @@ pub enum FinalInvoice {
     Drawn,
     /// Nothing more is billed.
     None,
+}
+
+/// What of a payment is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefundShare {
+    /// All of it.
+    Whole,
+    /// The part of a period that is left, rounded down; less than the provider's smallest amount: nothing.
+    Unused {
+        /// Seconds that are left.
+        left: i64,
+        /// Seconds that were paid for; more than zero.
+        of: i64,
+    },
 }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use diesel::PgConnection;
 use secrecy::SecretString;
 
-use crate::config::{Config, Environment, StripeConfig};
+use crate::config::{Config, Environment};
 use crate::domain::api_key::KeyMode;
 use crate::domain::plans::Plans;
-use crate::domain::provider_event::ProviderName;
 use crate::http::openapi::{self, ApiDocument};
 use crate::http::operations::Readiness;
 use crate::meter::{self, Meter, Rules};
+use crate::providers::razorpay::{Razorpay, RazorpaySettings, RazorpaySetupError};
 use crate::providers::stripe::{Stripe, StripeSettings, StripeSetupError};
 use crate::providers::transport::{RetryPolicy, Timeouts, Transport, TransportSetupError};
 use crate::service::api_keys::ApiKeys;
@@ -62,6 +62,9 @@ pub enum StartError {
     /// The payment provider's settings cannot be used.
     #[error(transparent)]
     Stripe(#[from] StripeSetupError),
+    /// As for Stripe.
+    #[error(transparent)]
+    Razorpay(#[from] RazorpaySetupError),
     /// There is no HTTP client for payment providers.
     #[error(transparent)]
     Transport(#[from] TransportSetupError),
@@ -155,13 +158,14 @@ impl Application {
         metering: meter::Options,
     ) -> Result<Self, StartError> {
         let url = with_time_bounds(database_url);
-        let storefronts = storefronts(config.stripe.as_ref())?;
+        let storefronts = storefronts(config)?;
         let plans = {
             let (config, url, clock) = (config.clone(), url.clone(), Arc::clone(&clock));
+            let storefronts = storefronts.clone();
             tokio::task::spawn_blocking(move || -> Result<_, StartError> {
                 let mut conn = connect(&url)?;
                 database::prepare(&mut conn, config.environment)?;
-                register(&mut conn, &config, clock.as_ref())
+                register(&mut conn, &config, &storefronts, clock.as_ref())
             })
             .await??
         };
@@ -237,44 +241,64 @@ pub fn key_mode(environment: Environment) -> KeyMode {
     }
 }
 
-fn storefronts(stripe: Option<&StripeConfig>) -> Result<Vec<Storefront>, StartError> {
-    let Some(config) = stripe else {
-        return Ok(Vec::new());
-    };
-    let settings = StripeSettings {
-        secret_key: config.secret_key.clone(),
-        publishable_key: config.publishable_key.clone(),
-        webhook_secrets: config.webhook_secrets.clone(),
-        api_base: config.api_base.clone(),
-        meter_event_name: config.meter_event_name.clone(),
-    };
+fn storefronts(config: &Config) -> Result<Vec<Storefront>, StartError> {
     let transport = Transport::new(Timeouts::default(), RetryPolicy::default())?;
-    Ok(vec![Storefront {
-        provider: Arc::new(Stripe::new(settings, transport)?),
-        prices: sold_under(config).collect(),
-    }])
-}
-
-fn sold_under(config: &StripeConfig) -> impl Iterator<Item = (String, SoldUnder)> {
-    config.prices.iter().map(|(tier, ids)| {
-        let sold_under = SoldUnder {
-            base: ids.base.clone(),
-            overage: ids.overage.clone(),
+    let mut storefronts = Vec::new();
+    if let Some(stripe) = &config.stripe {
+        let settings = StripeSettings {
+            secret_key: stripe.secret_key.clone(),
+            publishable_key: stripe.publishable_key.clone(),
+            webhook_secrets: stripe.webhook_secrets.clone(),
+            api_base: stripe.api_base.clone(),
+            meter_event_name: stripe.meter_event_name.clone(),
         };
-        (tier.clone(), sold_under)
-    })
+        let prices = stripe.prices.iter().map(|(tier, ids)| {
+            let sold_under = SoldUnder {
+                base: ids.base.clone(),
+                overage: ids.overage.clone(),
+            };
+            (tier.clone(), sold_under)
+        });
+        storefronts.push(Storefront {
+            provider: Arc::new(Stripe::new(settings, transport.clone())?),
+            prices: prices.collect(),
+        });
+    }
+    if let Some(razorpay) = &config.razorpay {
+        let settings = RazorpaySettings {
+            key_id: razorpay.key_id.clone(),
+            key_secret: razorpay.key_secret.clone(),
+            webhook_secrets: razorpay.webhook_secrets.clone(),
+            api_base: razorpay.api_base.clone(),
+        };
+        let prices = razorpay.plans.iter().map(|(tier, id)| {
+            let sold_under = SoldUnder {
+                base: Some(id.clone()),
+                overage: None,
+            };
+            (tier.clone(), sold_under)
+        });
+        storefronts.push(Storefront {
+            provider: Arc::new(Razorpay::new(settings, transport)?),
+            prices: prices.collect(),
+        });
+    }
+    Ok(storefronts)
 }
 
 fn register(
     conn: &mut PgConnection,
     config: &Config,
+    storefronts: &[Storefront],
     clock: &dyn Clock,
 ) -> Result<Plans, StartError> {
-    let prices: Vec<_> = config
-        .stripe
+    let prices: Vec<_> = storefronts
         .iter()
-        .flat_map(sold_under)
-        .map(|(tier, sold_under)| (ProviderName::Stripe, tier, sold_under))
+        .flat_map(|storefront| {
+            let provider = storefront.provider.name();
+            let prices = storefront.prices.iter();
+            prices.map(move |(tier, sold_under)| (provider, tier.clone(), sold_under.clone()))
+        })
         .collect();
     let newcomers = config.plan_tier.clone();
     Ok(plans::register(

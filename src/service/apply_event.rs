@@ -244,9 +244,8 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
         .ok_or_else(|| NotApplied::Later("the provider is not configured".to_owned()))?;
     let hint = storefront
         .provider
-        .parse_event(&event.body)
-        .map_err(|error| NotApplied::Never(error.to_string()))?
-        .hint;
+        .hint(&event.body)
+        .map_err(|error| NotApplied::Never(error.to_string()))?;
     let claim = event.claim.clone();
     match hint {
         Hint::CheckoutClosed { session_id } => {
@@ -290,6 +289,19 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
             provider_customer_id: id,
         } => customer_deleted::apply(context, storefront, claim, id).await,
         Hint::UsageRefused => refused_usage::note(context, storefront, claim).await,
+        // Nothing is billed with links yet.
+        Hint::PaymentLink { .. } => ignore(context, claim).await,
+        Hint::SubscriptionPaid {
+            provider_subscription_id: id,
+            payment,
+        } => refresh(
+            context,
+            storefront,
+            &id,
+            Errand::event(claim, None).paid(payment),
+        )
+        .await
+        .map(drop),
         // A checkout that sold no subscription is none of ours.
         Hint::Ignored | Hint::CheckoutCompleted { .. } => ignore(context, claim).await,
     }

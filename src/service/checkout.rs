@@ -226,6 +226,8 @@ impl<'a> Sale<'a> {
             promotion_codes: plans
                 .sold(&plan_of(attempt))
                 .is_some_and(|version| version.plan.promotion_codes),
+            starts_at: attempt.starts_at,
+            begun_at: attempt.created_at,
             idempotency_key: attempt.attempt_id.to_string(),
         };
         let made = self.provider().create_checkout(&request).await;

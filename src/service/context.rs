@@ -30,7 +30,7 @@ pub struct Storefront {
 impl Storefront {
     /// The prices that the provider sells the plan under; `None` where one is missing.
     pub(super) fn price_ids(&self, plan: &PlanVersion) -> Option<PriceIds> {
-        PriceIds::of(plan, &self.prices)
+        PriceIds::of(plan, &self.prices, self.provider.capabilities().usage)
     }
 }
 

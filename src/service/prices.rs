@@ -10,7 +10,7 @@ use crate::domain::money::UnitAmount;
 use crate::domain::plans::PlanVersion;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::PlanRef;
-use crate::providers::{Provider, ProviderError, ProviderPrice};
+use crate::providers::{Provider, ProviderError, ProviderPrice, UsageBilling};
 
 /// How long a price that was found right is not asked for again. A price's amount never changes at the provider; what can
 /// change is whether it is still sold.
@@ -51,9 +51,13 @@ pub(super) struct PriceIds {
 
 impl PriceIds {
     /// The prices that the plan is sold under, of those that a provider has by tier; `None` where one is missing.
-    pub(super) fn of(plan: &PlanVersion, prices: &BTreeMap<String, SoldUnder>) -> Option<Self> {
+    pub(super) fn of(
+        plan: &PlanVersion,
+        prices: &BTreeMap<String, SoldUnder>,
+        usage: UsageBilling,
+    ) -> Option<Self> {
         let sold_under = prices.get(&plan.plan.tier)?;
-        let overage = if plan.plan.has_overage() {
+        let overage = if plan.plan.has_overage() && usage != UsageBilling::PaymentLink {
             Some(sold_under.overage.clone()?)
         } else {
             None

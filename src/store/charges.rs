@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use super::schema::charges;
 use super::unreadable;
 use crate::domain::payment::{DisputeState, Payment};
-use crate::domain::provider_event::ProviderName;
+use crate::domain::provider_event::{PaymentMade, ProviderName};
 
 /// A payment to keep.
 #[derive(Debug, Clone, Copy)]
@@ -101,4 +101,30 @@ fn payment((amount, amount_refunded, dispute): (i64, i64, Option<String>)) -> Qu
         amount_refunded,
         dispute,
     })
+}
+
+/// Keeps a payment for a subscription, unless it is known already: what is known may say more by then.
+pub fn note(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+    provider_subscription_id: &str,
+    payment: &PaymentMade,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::insert_into(charges::table)
+        .values((
+            charges::customer_id.eq(customer),
+            charges::provider.eq(provider.as_str()),
+            charges::charge_id.eq(&payment.id),
+            charges::provider_subscription_id.eq(provider_subscription_id),
+            charges::amount.eq(payment.amount),
+            charges::amount_refunded.eq(0),
+            charges::currency.eq(&payment.currency),
+            charges::created_at.eq(now),
+            charges::updated_at.eq(now),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    Ok(())
 }

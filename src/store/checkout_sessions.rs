@@ -33,6 +33,12 @@ pub struct Attempt {
     pub cancel_url: String,
     /// Days before the first payment is taken, as they are asked for.
     pub trial_days: Option<i32>,
+    /// The subscription whose place the new one takes once it is paid, by the provider's id.
+    pub replaces: Option<String>,
+    /// When the first period begins; `None`: with the payment.
+    pub starts_at: Option<DateTime<Utc>>,
+    /// Somebody is asking a provider without idempotency keys for the session until then.
+    pub claimed_until: Option<DateTime<Utc>>,
     /// When the session closes by itself.
     pub expires_at: Option<DateTime<Utc>>,
     /// Begun at.

@@ -52,6 +52,9 @@ diesel::table! {
         success_url -> Text,
         cancel_url -> Text,
         trial_days -> Nullable<Integer>,
+        replaces -> Nullable<Text>,
+        starts_at -> Nullable<Timestamptz>,
+        claimed_until -> Nullable<Timestamptz>,
         expires_at -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
@@ -117,6 +120,30 @@ diesel::table! {
 }
 
 diesel::table! {
+    overage_invoices (customer_id, invoice_id) {
+        customer_id -> Text,
+        invoice_id -> Uuid,
+        provider -> Text,
+        state -> Text,
+        amount -> BigInt,
+        currency -> Text,
+        description -> Text,
+        reference -> Text,
+        provider_link_id -> Nullable<Text>,
+        url -> Nullable<Text>,
+        payment_id -> Nullable<Text>,
+        attempts -> Integer,
+        error -> Nullable<Text>,
+        next_attempt_at -> Timestamptz,
+        claimed_until -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        asked_at -> Nullable<Timestamptz>,
+        paid_at -> Nullable<Timestamptz>,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     plan_prices (provider, price_id, tier, version) {
         provider -> Text,
         price_id -> Text,
@@ -177,6 +204,8 @@ diesel::table! {
         provider_subscription_id -> Text,
         reason -> Text,
         refund -> Bool,
+        refund_left -> Nullable<BigInt>,
+        refund_of -> Nullable<BigInt>,
         state -> Text,
         attempts -> Integer,
         error -> Nullable<Text>,
@@ -195,6 +224,7 @@ diesel::table! {
         customer_id -> Nullable<Text>,
         provider_customer_id -> Nullable<Text>,
         changing_until -> Nullable<Timestamptz>,
+        end_sent_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -287,6 +317,7 @@ diesel::table! {
         error -> Nullable<Text>,
         next_attempt_at -> Timestamptz,
         claimed_until -> Nullable<Timestamptz>,
+        invoice_id -> Nullable<Uuid>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
     }

@@ -74,6 +74,13 @@ fn contract() -> Vec<Route> {
             Some(json!({})),
             None,
         ),
+        route(
+            "POST",
+            "/webhook/razorpay",
+            "/webhook/razorpay",
+            Some(json!({})),
+            None,
+        ),
         write(
             "POST",
             "/entitlements/check",

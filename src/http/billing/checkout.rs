@@ -32,7 +32,7 @@ impl CheckoutProvider {
     pub(crate) const fn known(self) -> Option<ProviderName> {
         match self {
             Self::Stripe => Some(ProviderName::Stripe),
-            Self::Razorpay => None,
+            Self::Razorpay => Some(ProviderName::Razorpay),
         }
     }
 }

@@ -20,11 +20,11 @@ use url::Url;
 
 use super::transport::Transport;
 use super::{
-    CheckoutRequest, CheckoutSession, FinalInvoice, NewCustomer, Page, PastEvent, PlanChange,
-    PortalRequest, Provider, ProviderCharge, ProviderError, ProviderPrice, RefusedUsage, Reported,
-    Retracted, SignatureFault, UsageReport, WebhookError,
+    Capabilities, CheckoutRequest, CheckoutSession, FinalInvoice, NewCustomer, Page, PastEvent,
+    PlanChange, PortalRequest, Provider, ProviderCharge, ProviderError, ProviderPrice, RefundShare,
+    RefusedUsage, Reported, Retracted, SignatureFault, UsageBilling, UsageReport, WebhookError,
 };
-use crate::domain::provider_event::{IncomingEvent, ProviderName, ProviderSubscription};
+use crate::domain::provider_event::{Hint, IncomingEvent, ProviderName, ProviderSubscription};
 
 /// How to reach one Stripe account.
 #[derive(Debug, Clone)]
@@ -99,6 +99,20 @@ impl Provider for Stripe {
         ProviderName::Stripe
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            idempotency_keys: true,
+            shows_intentions: true,
+            changes_plans: true,
+            sets_prices: false,
+            usage: if self.settings.meter_event_name.is_some() {
+                UsageBilling::Metered
+            } else {
+                UsageBilling::Unbilled
+            },
+        }
+    }
+
     fn livemode(&self) -> bool {
         self.livemode
     }
@@ -120,8 +134,8 @@ impl Provider for Stripe {
         event::parse(body)
     }
 
-    fn parse_event(&self, body: &[u8]) -> Result<IncomingEvent, WebhookError> {
-        event::parse(body)
+    fn hint(&self, body: &[u8]) -> Result<Hint, WebhookError> {
+        event::parse(body).map(|event| event.hint)
     }
 
     async fn fetch_subscription(&self, id: &str) -> Result<ProviderSubscription, ProviderError> {
@@ -182,22 +196,28 @@ impl Provider for Stripe {
     async fn refund_latest_payment(
         &self,
         subscription_id: &str,
+        share: RefundShare,
         idempotency_key: &str,
     ) -> Result<bool, ProviderError> {
-        self.give_latest_payment_back(subscription_id, idempotency_key)
-            .await
+        match share {
+            RefundShare::Whole => {
+                self.give_latest_payment_back(subscription_id, idempotency_key)
+                    .await
+            }
+            // A change of plan is settled by proration.
+            RefundShare::Unused { .. } => Err(ProviderError::Unsupported {
+                what: "a part of a payment to be given back",
+            }),
+        }
     }
 
-    async fn charge(&self, id: &str) -> Result<ProviderCharge, ProviderError> {
-        self.look_at_charge(id).await
-    }
-
-    fn charge_in(&self, body: &[u8]) -> Option<ProviderCharge> {
-        payments::charge_in(body)
-    }
-
-    fn takes_usage(&self) -> bool {
-        self.settings.meter_event_name.is_some()
+    async fn charge(&self, id: &str, told_by: &[u8]) -> Result<ProviderCharge, ProviderError> {
+        match self.look_at_charge(id).await {
+            Err(ProviderError::NotFound) => {
+                payments::charge_in(told_by).ok_or(ProviderError::NotFound)
+            }
+            outcome => outcome,
+        }
     }
 
     async fn report_usage(&self, report: &UsageReport) -> Result<Reported, ProviderError> {

@@ -12,7 +12,7 @@ use crate::domain::policy::OnFullRefund;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
 use crate::meter::Rules;
-use crate::providers::{PaidFor, ProviderCharge, ProviderError};
+use crate::providers::{PaidFor, ProviderCharge};
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::{Occasion, apply_report};
 use crate::store::charges::{self, Charge};
@@ -31,11 +31,7 @@ pub(super) async fn apply(
     charge_id: &str,
 ) -> Result<(), NotApplied> {
     let provider = storefront.provider.name();
-    let charge = match storefront.provider.charge(charge_id).await {
-        Err(ProviderError::NotFound) => storefront.provider.charge_in(&event.body),
-        outcome => Some(outcome?),
-    };
-    let charge = charge.ok_or(NotApplied::Missing)?;
+    let charge = storefront.provider.charge(charge_id, &event.body).await?;
     let claim = event.claim.clone();
     let Whose {
         customer,

@@ -15,7 +15,7 @@ use crate::domain::duplicates::{duplicates, is_live_at_provider};
 use crate::domain::payment::EndingReason;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
-use crate::providers::{FinalInvoice, ProviderError};
+use crate::providers::{FinalInvoice, ProviderError, RefundShare};
 use crate::service::context::{Context, Storefront};
 use crate::store::audit::{self, AuditRow};
 use crate::store::clock::deciding_time;
@@ -202,7 +202,10 @@ async fn refund(storefront: &Storefront, claim: &Claimed) -> Result<bool, NotEnd
     let id = &claim.provider_subscription_id;
     // The same for every attempt: an answer that was lost is asked for again, and no money goes back twice.
     let key = format!("refund:{id}");
-    let refunded = storefront.provider.refund_latest_payment(id, &key).await;
+    let refunded = storefront
+        .provider
+        .refund_latest_payment(id, RefundShare::Whole, &key)
+        .await;
     refunded.map_err(NotEnded::NoRefund)
 }
 

@@ -8,7 +8,9 @@ use diesel::prelude::*;
 use super::meaning::{Owner, owner, plan_of, planned, report};
 use super::second_subscriptions::{self, Written};
 use super::{NotApplied, settle};
-use crate::domain::provider_event::{ProviderName, ProviderStatus, ProviderSubscription};
+use crate::domain::provider_event::{
+    PaymentMade, ProviderName, ProviderStatus, ProviderSubscription,
+};
 use crate::domain::subscription::{PlanRef, Subscription, SubscriptionStatus};
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::{Occasion, apply_report, first_seen};
@@ -17,7 +19,7 @@ use crate::store::clock::deciding_time;
 use crate::store::inbox::{self, Claim, Status};
 use crate::store::pool::{self, StoreError};
 use crate::store::subscriptions::{self, Cause, Lease};
-use crate::store::{customers, provider_customers, subscription_endings};
+use crate::store::{charges, customers, provider_customers, subscription_endings};
 
 /// A checkout that ran through.
 pub(super) struct Purchase {
@@ -31,6 +33,7 @@ pub(super) struct Purchase {
 pub(super) struct Errand {
     asked_by: AskedBy,
     purchase: Option<Purchase>,
+    payment: Option<PaymentMade>,
 }
 
 /// Who wants to know.
@@ -55,6 +58,7 @@ impl Errand {
         Self {
             asked_by: AskedBy::Event(claim),
             purchase,
+            payment: None,
         }
     }
 
@@ -63,6 +67,7 @@ impl Errand {
         Self {
             asked_by: AskedBy::Request,
             purchase: None,
+            payment: None,
         }
     }
 
@@ -71,6 +76,15 @@ impl Errand {
         Self {
             asked_by: AskedBy::Nobody,
             purchase: None,
+            payment: None,
+        }
+    }
+
+    /// The event tells of a payment, too.
+    pub(super) fn paid(self, payment: PaymentMade) -> Self {
+        Self {
+            payment: Some(payment),
+            ..self
         }
     }
 
@@ -163,6 +177,10 @@ pub(super) async fn refresh(
             let must_end =
                 second_subscriptions::look_for(conn, on_duplicate, &plans, written, now)?;
             bind(conn, provider, &fetched, &owner, purchase, now)?;
+            if let Some(payment) = &errand.payment {
+                let (customer, id) = (owner.customer.as_str(), fetched.id.as_str());
+                charges::note(conn, customer, provider, id, payment, now)?;
+            }
             if let AskedBy::Event(claim) = &errand.asked_by {
                 settle(conn, claim, Status::Processed, now)?;
             }

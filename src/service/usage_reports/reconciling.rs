@@ -11,6 +11,7 @@ use serde_json::json;
 use super::SUMS_LAG;
 use super::comparing::minute_of;
 use crate::domain::provider_event::ProviderName;
+use crate::providers::UsageBilling;
 use crate::service::context::Context;
 use crate::store::audit::{self, AuditRow};
 use crate::store::clock::deciding_time;
@@ -113,7 +114,7 @@ async fn counted(
     let provider = counter.provider.parse::<ProviderName>().ok();
     let storefront = provider
         .and_then(|name| context.storefront(name))
-        .filter(|storefront| storefront.provider.takes_usage());
+        .filter(|storefront| storefront.provider.capabilities().usage == UsageBilling::Metered);
     let Some(storefront) = storefront else {
         return Ok(None);
     };

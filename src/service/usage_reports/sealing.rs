@@ -9,7 +9,7 @@ use diesel::prelude::*;
 
 use super::{AT_A_TIME, CLAIMED_FOR, LONGEST_BACK_OFF, REMEMBERED_FOR, back_off, jitter};
 use crate::domain::overage::{identifier, is_invoice_open, told_at};
-use crate::providers::UsageReport;
+use crate::providers::{UsageBilling, UsageReport};
 use crate::service::context::Context;
 use crate::store::clock::deciding_time;
 use crate::store::pool::{self, StoreError};
@@ -42,7 +42,7 @@ pub(super) async fn claim(
     let providers: Vec<&'static str> = context
         .storefronts
         .iter()
-        .filter(|storefront| storefront.provider.takes_usage())
+        .filter(|storefront| storefront.provider.capabilities().usage == UsageBilling::Metered)
         .map(|storefront| storefront.provider.name().as_str())
         .collect();
     if providers.is_empty() {

@@ -35,6 +35,8 @@ async fn pay_in_another_tab(app: &TestApp, customer: &str, tier: &str) -> Vec<Va
         cancel_url: "https://app.example.com/plans".to_owned(),
         trial_days: None,
         promotion_codes: false,
+        starts_at: None,
+        begun_at: chrono::DateTime::UNIX_EPOCH,
         idempotency_key: format!("another tab of {customer}"),
     };
     let stripe = app.context().storefront(ProviderName::Stripe).unwrap();

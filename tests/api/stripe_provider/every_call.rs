@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use plangate::providers::stripe::Stripe;
 use plangate::providers::transport::{RetryPolicy, Timeouts};
-use plangate::providers::{ChangeWhen, FinalInvoice, PortalRequest, Provider, ProviderError};
+use plangate::providers::{
+    ChangeWhen, FinalInvoice, PortalRequest, Provider, ProviderError, RefundShare,
+};
 use serde_json::json;
 
 use super::brisk;
@@ -114,7 +116,9 @@ impl Act {
             }
             Self::TakeEndBack | Self::Unpause => format!("{:?}", stripe.resume(id).await?),
             Self::Refund => {
-                let gone_back = stripe.refund_latest_payment(id, "refund:1").await?;
+                let gone_back = stripe
+                    .refund_latest_payment(id, RefundShare::Whole, "refund:1")
+                    .await?;
                 format!("{gone_back}")
             }
             Self::TellUsage => {
@@ -129,7 +133,7 @@ impl Act {
                 stripe.open_portal(&request).await?
             }
             Self::ReadCharge => {
-                format!("{:?}", stripe.charge(&it.fake.charge_of(id)).await?)
+                format!("{:?}", stripe.charge(&it.fake.charge_of(id), b"").await?)
             }
             Self::ReadUsage => {
                 let day = chrono::TimeDelta::days(1);

@@ -60,6 +60,8 @@ fn scale(provider_customer_id: &str) -> CheckoutRequest {
         cancel_url: "https://app.example/no".to_owned(),
         trial_days: None,
         promotion_codes: false,
+        starts_at: None,
+        begun_at: DateTime::UNIX_EPOCH,
         idempotency_key: "checkout:1".to_owned(),
     }
 }

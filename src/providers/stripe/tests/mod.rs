@@ -251,6 +251,8 @@ fn request() -> CheckoutRequest {
         success_url: "https://app.example/ok?session={CHECKOUT_SESSION_ID}".to_owned(),
         trial_days: None,
         promotion_codes: false,
+        starts_at: None,
+        begun_at: DateTime::UNIX_EPOCH,
         cancel_url: "https://app.example/no".to_owned(),
         idempotency_key: "k".to_owned(),
     }

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::script::{Answer, Script, no, ok};
-use crate::providers::{DisputeState, PaidFor, Provider as _, ProviderCharge, ProviderError};
+use crate::providers::{
+    DisputeState, PaidFor, Provider as _, ProviderCharge, ProviderError, RefundShare,
+};
 
 fn list(items: Value) -> Value {
     json!({"object": "list", "data": items, "has_more": false})
@@ -54,7 +56,10 @@ async fn the_latest_payment_goes_back_once_for_each_key() {
         ),
     ])
     .await;
-    let gone_back = script.stripe().refund_latest_payment("sub_1", "key").await;
+    let gone_back = script
+        .stripe()
+        .refund_latest_payment("sub_1", RefundShare::Whole, "key")
+        .await;
     assert_eq!(gone_back, Ok(true));
     let intent = "POST /v1/refunds payment_intent=pi_1";
     assert_eq!(
@@ -75,7 +80,10 @@ async fn the_latest_payment_goes_back_once_for_each_key() {
 async fn what_was_not_paid_cannot_go_back() {
     let unpaid = page(json!([{"id": "in_9", "amount_paid": 0}]));
     let script = Script::of([ok(unpaid), ok(list(json!([])))]).await;
-    let gone_back = script.stripe().refund_latest_payment("sub_1", "key").await;
+    let gone_back = script
+        .stripe()
+        .refund_latest_payment("sub_1", RefundShare::Whole, "key")
+        .await;
     assert_eq!(gone_back, Ok(false));
     assert_eq!(
         script.asked()[1],
@@ -90,7 +98,10 @@ async fn what_was_not_paid_cannot_go_back() {
         )),
     ])
     .await;
-    let gone_back = script.stripe().refund_latest_payment("sub_1", "key").await;
+    let gone_back = script
+        .stripe()
+        .refund_latest_payment("sub_1", RefundShare::Whole, "key")
+        .await;
     assert_eq!(gone_back, Ok(false));
 }
 
@@ -100,7 +111,10 @@ async fn a_refund_that_is_refused_is_not_taken_for_made() {
     let payments = list(json!([{"id": "inpay_1", "payment": {"charge": "ch_1"}}]));
     let refused = no(400, "charge_disputed", "Charge ch_1 has been charged back.");
     let script = Script::of([ok(paid), ok(payments), refused]).await;
-    let outcome = script.stripe().refund_latest_payment("sub_1", "key").await;
+    let outcome = script
+        .stripe()
+        .refund_latest_payment("sub_1", RefundShare::Whole, "key")
+        .await;
     assert!(
         matches!(&outcome, Err(ProviderError::Rejected { code: Some(code), .. }) if code == "charge_disputed"),
         "{outcome:?}"
@@ -130,7 +144,7 @@ async fn a_payment_shows_what_went_back_and_whose_it_is() {
     ])
     .await;
     assert_eq!(
-        script.stripe().charge("ch_1").await.unwrap(),
+        script.stripe().charge("ch_1", b"").await.unwrap(),
         ProviderCharge {
             id: "ch_1".to_owned(),
             provider_customer_id: Some("cus_1".to_owned()),
@@ -165,7 +179,7 @@ async fn a_payment_of_the_former_shape_names_its_invoice_itself() {
             ok(json!({"id": "in_1", "subscription": {"id": "sub_1"}})),
         ])
         .await;
-        let charge = script.stripe().charge("ch_1").await.unwrap();
+        let charge = script.stripe().charge("ch_1", b"").await.unwrap();
         assert_eq!(charge.paid_for, PaidFor::Subscription("sub_1".to_owned()));
         assert_eq!((charge.amount_refunded, charge.dispute), (0, None));
     }
@@ -174,7 +188,7 @@ async fn a_payment_of_the_former_shape_names_its_invoice_itself() {
 #[tokio::test]
 async fn a_payment_of_something_else_is_nobodys_subscription() {
     let script = Script::of([ok(charge(json!({}))), ok(list(json!([])))]).await;
-    let bare = script.stripe().charge("ch_1").await.unwrap();
+    let bare = script.stripe().charge("ch_1", b"").await.unwrap();
     assert_eq!(bare.paid_for, PaidFor::Other);
     let answers = [
         charge(json!({"payment_intent": "pi_1"})),
@@ -182,7 +196,7 @@ async fn a_payment_of_something_else_is_nobodys_subscription() {
         list(json!([])),
     ];
     let script = Script::of(answers.map(ok)).await;
-    let no_invoice = script.stripe().charge("ch_1").await.unwrap();
+    let no_invoice = script.stripe().charge("ch_1", b"").await.unwrap();
     assert_eq!(no_invoice.paid_for, PaidFor::Other);
 }
 
@@ -208,7 +222,7 @@ async fn the_worst_dispute_counts() {
             list(json!(disputes)),
         ];
         let script = Script::of(answers.map(ok)).await;
-        let charge = script.stripe().charge("ch_1").await.unwrap();
+        let charge = script.stripe().charge("ch_1", b"").await.unwrap();
         assert_eq!(charge.dispute, Some(state), "{statuses:?}");
     }
 }

@@ -1,0 +1,13 @@
+-- Subscriptions of a second provider must be gone before this can be undone.
+DROP INDEX usage_reports_invoice_idx;
+ALTER TABLE usage_reports DROP COLUMN invoice_id;
+DROP TABLE overage_invoices;
+ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_share_check, DROP COLUMN refund_left, DROP COLUMN refund_of,
+    DROP CONSTRAINT subscription_endings_reason_check;
+ALTER TABLE subscription_endings
+    ADD CONSTRAINT subscription_endings_reason_check CHECK (reason IN ('duplicate', 'full_refund', 'dispute_lost'));
+ALTER TABLE subscription_leases DROP COLUMN end_sent_at;
+DROP INDEX checkout_sessions_expiry_idx, checkout_sessions_replaces_idx;
+ALTER TABLE checkout_sessions DROP COLUMN replaces, DROP COLUMN starts_at, DROP COLUMN claimed_until;
+ALTER TABLE subscriptions
+    ADD CONSTRAINT subscriptions_provider_check CHECK (provider IN ('stripe', 'manual'));

@@ -1,0 +1,63 @@
+-- A second provider, that has no idempotency keys, shows no intentions, cannot put a subscription on another plan and has no meters:
+-- what it does not keep is kept here.
+
+-- Names of providers are checked where they are read; a third one needs no migration.
+ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_provider_check;
+
+ALTER TABLE checkout_sessions
+    -- The subscription, by the provider's id, whose place the new one takes once it is paid.
+    ADD COLUMN replaces TEXT,
+    -- When the new subscription's first period begins; NULL: with the payment.
+    ADD COLUMN starts_at TIMESTAMPTZ,
+    -- Whoever asks a provider without idempotency keys for the session does so alone until then.
+    ADD COLUMN claimed_until TIMESTAMPTZ;
+CREATE INDEX checkout_sessions_replaces_idx ON checkout_sessions (customer_id, provider, replaces) WHERE replaces IS NOT NULL;
+-- Sessions that should have closed by themselves, for the look at what there is no event of.
+CREATE INDEX checkout_sessions_expiry_idx ON checkout_sessions (expires_at) WHERE state = 'open';
+
+-- When the provider was told to end the subscription with its period, where the intention was kept here until then.
+ALTER TABLE subscription_leases ADD COLUMN end_sent_at TIMESTAMPTZ;
+
+ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_reason_check;
+ALTER TABLE subscription_endings
+    ADD CONSTRAINT subscription_endings_reason_check
+        CHECK (reason IN ('duplicate', 'full_refund', 'dispute_lost', 'replaced')),
+    -- Seconds of the paid period that are given back, and how many it has; NULL: all of the payment.
+    ADD COLUMN refund_left BIGINT,
+    ADD COLUMN refund_of BIGINT,
+    ADD CONSTRAINT subscription_endings_share_check CHECK ((refund_left IS NULL) = (refund_of IS NULL));
+
+-- Sums of closed periods that a customer is asked for with a payment link, because the provider has no meters.
+CREATE TABLE overage_invoices (
+    customer_id       TEXT        NOT NULL REFERENCES customers (customer_id),
+    invoice_id        UUID        NOT NULL,
+    provider          TEXT        NOT NULL,
+    -- sealed: to be asked for; asked: there is a link; paid; closed: the link can no longer be paid; refused: the provider makes none.
+    state             TEXT        NOT NULL CONSTRAINT overage_invoices_state_check
+                      CHECK (state IN ('sealed', 'asked', 'paid', 'closed', 'refused')),
+    -- Minor units.
+    amount            BIGINT      NOT NULL CONSTRAINT overage_invoices_amount_check CHECK (amount > 0),
+    currency          TEXT        NOT NULL,
+    -- What the customer reads.
+    description       TEXT        NOT NULL,
+    -- Known to the provider once: an answer that was lost is looked for under it.
+    reference         TEXT        NOT NULL,
+    provider_link_id  TEXT,
+    url               TEXT,
+    payment_id        TEXT,
+    attempts          INTEGER     NOT NULL DEFAULT 0,
+    error             TEXT,
+    next_attempt_at   TIMESTAMPTZ NOT NULL,
+    claimed_until     TIMESTAMPTZ,
+    created_at        TIMESTAMPTZ NOT NULL,
+    asked_at          TIMESTAMPTZ,
+    paid_at           TIMESTAMPTZ,
+    updated_at        TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (customer_id, invoice_id)
+);
+CREATE INDEX overage_invoices_due_idx ON overage_invoices (next_attempt_at) WHERE state = 'sealed';
+CREATE INDEX overage_invoices_link_idx ON overage_invoices (provider, provider_link_id) WHERE provider_link_id IS NOT NULL;
+
+-- The invoice that a report is billed with, where no meter is told of it.
+ALTER TABLE usage_reports ADD COLUMN invoice_id UUID;
+CREATE INDEX usage_reports_invoice_idx ON usage_reports (customer_id, invoice_id) WHERE invoice_id IS NOT NULL;
