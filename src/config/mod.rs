@@ -3,9 +3,8 @@
 //! A bad configuration is one error that lists every fault. Secrets can be given as `NAME` or, in a file, as
 //! `NAME_FILE`; they are never shown, neither in errors nor by `Debug`.
 
-mod razorpay;
+mod accounts;
 mod source;
-mod stripe;
 mod web;
 
 use std::fs;
@@ -16,15 +15,14 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use razorpay::RazorpayConfig;
 pub use source::{ConfigFault, ConfigFaults};
-pub use stripe::{PriceIds, StripeConfig};
 pub use web::ReturnUrls;
 
 use crate::domain::catalogue::Catalogue;
 use crate::domain::policy::{
     BillingPolicy, Enforcement, OnDuplicate, OnFullRefund, UnknownCustomers,
 };
+use crate::providers::registry::Account;
 use source::Source;
 
 /// Shorter keys could be guessed.
@@ -49,10 +47,8 @@ pub struct Config {
     pub admin_key: Option<SecretString>,
     /// Signs customer tokens; always given in production.
     pub token_secret: Option<SecretString>,
-    /// Absent: no payment is taken through Stripe.
-    pub stripe: Option<StripeConfig>,
-    /// Absent: no payment is taken through Razorpay.
-    pub razorpay: Option<RazorpayConfig>,
+    /// The providers through which payments are taken.
+    pub accounts: Vec<Account>,
     /// Where browsers may be sent after a checkout.
     pub return_urls: ReturnUrls,
     /// Origins whose pages may call the API.
@@ -130,11 +126,10 @@ fn read(source: &mut Source<'_>) -> Option<Config> {
 
     let catalogue = read_catalogue(source);
     let database = read_database(source, production);
-    let stripe = stripe::read(source, environment, catalogue.as_ref());
-    let razorpay = razorpay::read(source, environment, catalogue.as_ref());
+    let accounts = accounts::read(source, environment, catalogue.as_ref());
     let return_urls = web::return_urls(source, environment);
     if production
-        && stripe.is_some()
+        && !accounts.is_empty()
         && return_urls.origins.is_empty()
         && return_urls.success_url.is_none()
     {
@@ -178,8 +173,7 @@ fn read(source: &mut Source<'_>) -> Option<Config> {
         plan_tier: read_plan_tier(source, catalogue.as_ref()),
         admin_key: source.long_secret("PLANGATE_ADMIN_KEY", SHORTEST_KEY),
         token_secret,
-        stripe,
-        razorpay,
+        accounts,
         return_urls,
         cors_origins: web::cors_origins(source, environment),
         enforcement: source

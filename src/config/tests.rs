@@ -6,6 +6,8 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::domain::provider_event::ProviderName;
+use crate::providers::SoldUnder;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -82,7 +84,9 @@ fn development_needs_no_configuration() {
     assert_eq!(config.database.pool_size, 10);
     assert_eq!(config.data_dir, PathBuf::from(".plangate"));
     assert_eq!(config.catalogue.default_tier, "free");
-    assert!(config.stripe.is_none() && config.admin_key.is_none() && config.token_secret.is_none());
+    assert!(
+        config.accounts.is_empty() && config.admin_key.is_none() && config.token_secret.is_none()
+    );
     assert_eq!(config.plan_tier, None);
     assert_eq!(config.enforcement, Enforcement::Enforce);
     assert_eq!(config.unknown_customers, UnknownCustomers::Create);
@@ -99,17 +103,11 @@ fn production_is_read_whole_and_logs_for_machines() {
     assert_eq!(config.warnings, Vec::<String>::new());
     let url = config.database.url.unwrap();
     assert_eq!(url.expose_secret(), "postgres://app:hunter2@db/plangate");
-    let stripe = config.stripe.unwrap();
-    assert_eq!(stripe.secret_key.expose_secret(), "sk_live_abc");
-    assert_eq!(stripe.publishable_key.as_deref(), Some("pk_live_abc"));
-    assert_eq!(stripe.api_base.as_str(), "https://api.stripe.com/");
-    let secrets: Vec<&str> = stripe
-        .webhook_secrets
-        .iter()
-        .map(ExposeSecret::expose_secret)
-        .collect();
-    assert_eq!(secrets, ["whsec_a", "whsec_b"]);
-    let ids = |base: &str, overage: Option<&str>| PriceIds {
+    let [account] = config.accounts.as_slice() else {
+        panic!("{:?}", config.accounts)
+    };
+    assert_eq!(account.provider, ProviderName::Stripe);
+    let ids = |base: &str, overage: Option<&str>| SoldUnder {
         base: Some(base.to_owned()),
         overage: overage.map(str::to_owned),
     };
@@ -117,8 +115,7 @@ fn production_is_read_whole_and_logs_for_machines() {
         ("pro".to_owned(), ids("price_pro", None)),
         ("scale".to_owned(), ids("price_scale", Some("price_runs"))),
     ];
-    assert_eq!(stripe.prices, expected.into());
-    assert_eq!(stripe.meter_event_name.as_deref(), Some("runs"));
+    assert_eq!(account.prices, expected.into());
     let billing = BillingPolicy {
         on_full_refund: OnFullRefund::Cancel,
         on_duplicate: OnDuplicate::Refund,
@@ -444,7 +441,7 @@ fn price_ids_are_those_of_the_catalogues_paid_tiers() {
         ("STRIPE_PRICE_ID_TEAM_PLUS", "price_1"),
         ("STRIPE_PRICE_ID_PRO", "price_1"),
     ];
-    let prices = load(&variables).unwrap().stripe.unwrap().prices;
+    let prices = load(&variables).unwrap().accounts.remove(0).prices;
     assert_eq!(prices.keys().collect::<Vec<_>>(), ["team-plus"]);
 }
 
@@ -487,7 +484,7 @@ fn production_names_the_prices_and_secrets_that_stripe_lacks() {
 
     let config = load(&[("STRIPE_SECRET_KEY", "sk_test_a")]).unwrap();
     assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
-    assert!(config.stripe.is_some());
+    assert_eq!(config.accounts.len(), 1);
     // What is owed waits for its meter, so its absence stops nobody.
     let config = production_without(&["STRIPE_METER_EVENT_NAME"]).unwrap();
     assert!(config.warnings[0].contains("STRIPE_METER_EVENT_NAME"));

@@ -69,9 +69,10 @@ fn page(source: &mut Source<'_>, name: &str, environment: Environment) -> Option
 pub(super) fn api_base(
     source: &mut Source<'_>,
     name: &str,
+    default: &str,
     environment: Environment,
 ) -> Option<Url> {
-    let text = source.text(name)?;
+    let text = source.text(name).unwrap_or_else(|| default.to_owned());
     let checked = web_url(&text, environment).and_then(|url| {
         bare(&url)?;
         if url.scheme() == "http" && !is_loopback(&url) {
@@ -83,7 +84,7 @@ pub(super) fn api_base(
         .map_err(|problem| {
             source.fault(
                 name,
-                format!("{problem}; write a scheme and host such as https://api.stripe.com"),
+                format!("{problem}; write a scheme and host such as {default}"),
             );
         })
         .ok()

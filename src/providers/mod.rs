@@ -5,7 +5,9 @@ mod errors;
 mod history;
 mod links;
 mod orders;
+mod price_ids;
 pub mod razorpay;
+pub mod registry;
 pub mod stripe;
 pub mod transport;
 mod usage;
@@ -21,6 +23,7 @@ pub use orders::{
     ChangeWhen, CheckoutRequest, CheckoutSession, CheckoutStatus, FinalInvoice, NewCustomer,
     PlanChange, PortalRequest, ProviderPrice, RefundShare,
 };
+pub use registry::SoldUnder;
 pub use usage::{RefusedUsage, Reported, Retracted, UsageReport};
 
 use crate::domain::provider_event::{Hint, IncomingEvent, ProviderName, ProviderSubscription};

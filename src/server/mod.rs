@@ -17,12 +17,11 @@ use crate::domain::plans::Plans;
 use crate::http::openapi::{self, ApiDocument};
 use crate::http::operations::Readiness;
 use crate::meter::{self, Meter, Rules};
-use crate::providers::razorpay::{Razorpay, RazorpaySettings, RazorpaySetupError};
-use crate::providers::stripe::{Stripe, StripeSettings, StripeSetupError};
+use crate::providers::registry::{Account, SetupError};
 use crate::providers::transport::{RetryPolicy, Timeouts, Transport, TransportSetupError};
 use crate::service::api_keys::ApiKeys;
 use crate::service::authentication::Authenticator;
-use crate::service::context::{Context, SoldUnder, Storefront};
+use crate::service::context::{Context, Storefront};
 use crate::service::customer_tokens::CustomerTokens;
 use crate::service::plans::{self, CatalogueError};
 use crate::service::prices::VerifiedPrices;
@@ -59,12 +58,9 @@ pub enum StartError {
     /// The catalogue cannot be put in force.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// The payment provider's settings cannot be used.
+    /// A payment provider's settings cannot be used.
     #[error(transparent)]
-    Stripe(#[from] StripeSetupError),
-    /// As for Stripe.
-    #[error(transparent)]
-    Razorpay(#[from] RazorpaySetupError),
+    Provider(#[from] SetupError),
     /// There is no HTTP client for payment providers.
     #[error(transparent)]
     Transport(#[from] TransportSetupError),
@@ -158,14 +154,13 @@ impl Application {
         metering: meter::Options,
     ) -> Result<Self, StartError> {
         let url = with_time_bounds(database_url);
-        let storefronts = storefronts(config)?;
+        let storefronts = storefronts(&config.accounts)?;
         let plans = {
             let (config, url, clock) = (config.clone(), url.clone(), Arc::clone(&clock));
-            let storefronts = storefronts.clone();
             tokio::task::spawn_blocking(move || -> Result<_, StartError> {
                 let mut conn = connect(&url)?;
                 database::prepare(&mut conn, config.environment)?;
-                register(&mut conn, &config, &storefronts, clock.as_ref())
+                register(&mut conn, &config, clock.as_ref())
             })
             .await??
         };
@@ -241,63 +236,28 @@ pub fn key_mode(environment: Environment) -> KeyMode {
     }
 }
 
-fn storefronts(config: &Config) -> Result<Vec<Storefront>, StartError> {
+fn storefronts(accounts: &[Account]) -> Result<Vec<Storefront>, StartError> {
     let transport = Transport::new(Timeouts::default(), RetryPolicy::default())?;
-    let mut storefronts = Vec::new();
-    if let Some(stripe) = &config.stripe {
-        let settings = StripeSettings {
-            secret_key: stripe.secret_key.clone(),
-            publishable_key: stripe.publishable_key.clone(),
-            webhook_secrets: stripe.webhook_secrets.clone(),
-            api_base: stripe.api_base.clone(),
-            meter_event_name: stripe.meter_event_name.clone(),
-        };
-        let prices = stripe.prices.iter().map(|(tier, ids)| {
-            let sold_under = SoldUnder {
-                base: ids.base.clone(),
-                overage: ids.overage.clone(),
-            };
-            (tier.clone(), sold_under)
-        });
-        storefronts.push(Storefront {
-            provider: Arc::new(Stripe::new(settings, transport.clone())?),
-            prices: prices.collect(),
-        });
-    }
-    if let Some(razorpay) = &config.razorpay {
-        let settings = RazorpaySettings {
-            key_id: razorpay.key_id.clone(),
-            key_secret: razorpay.key_secret.clone(),
-            webhook_secrets: razorpay.webhook_secrets.clone(),
-            api_base: razorpay.api_base.clone(),
-        };
-        let prices = razorpay.plans.iter().map(|(tier, id)| {
-            let sold_under = SoldUnder {
-                base: Some(id.clone()),
-                overage: None,
-            };
-            (tier.clone(), sold_under)
-        });
-        storefronts.push(Storefront {
-            provider: Arc::new(Razorpay::new(settings, transport)?),
-            prices: prices.collect(),
-        });
-    }
-    Ok(storefronts)
+    let opened = accounts.iter().map(|account| {
+        Ok(Storefront {
+            provider: account.open(transport.clone())?,
+            prices: account.prices.clone(),
+        })
+    });
+    opened.collect()
 }
 
 fn register(
     conn: &mut PgConnection,
     config: &Config,
-    storefronts: &[Storefront],
     clock: &dyn Clock,
 ) -> Result<Plans, StartError> {
-    let prices: Vec<_> = storefronts
+    let prices: Vec<_> = config
+        .accounts
         .iter()
-        .flat_map(|storefront| {
-            let provider = storefront.provider.name();
-            let prices = storefront.prices.iter();
-            prices.map(move |(tier, sold_under)| (provider, tier.clone(), sold_under.clone()))
+        .flat_map(|account| {
+            let prices = account.prices.iter();
+            prices.map(|(tier, sold)| (account.provider, tier.clone(), sold.clone()))
         })
         .collect();
     let newcomers = config.plan_tier.clone();

@@ -10,11 +10,11 @@ use crate::domain::policy::BillingPolicy;
 use crate::domain::provider_event::ProviderName;
 use crate::meter::Meter;
 use crate::providers::Provider;
+pub use crate::providers::SoldUnder;
 use crate::store::clock::Clock;
 use crate::store::plan_book::PlanBook;
 use crate::store::pool::Pool;
 
-pub use super::prices::SoldUnder;
 use super::prices::{PriceIds, VerifiedPrices};
 use super::return_urls::ReturnUrls;
 

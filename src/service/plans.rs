@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::prices::SoldUnder;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::plans::{PlanVersion, Plans};
 use crate::domain::provider_event::ProviderName;
+use crate::providers::SoldUnder;
 use crate::store::plan_versions::{self, PriceRole};
 
 /// Keeps two starting replicas from numbering versions at the same time.

@@ -10,7 +10,7 @@ use crate::domain::money::UnitAmount;
 use crate::domain::plans::PlanVersion;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::PlanRef;
-use crate::providers::{Provider, ProviderError, ProviderPrice, UsageBilling};
+use crate::providers::{Provider, ProviderError, ProviderPrice, SoldUnder, UsageBilling};
 
 /// How long a price that was found right is not asked for again. A price's amount never changes at the provider; what can
 /// change is whether it is still sold.
@@ -31,15 +31,6 @@ impl Default for VerifiedPrices {
                 .build(),
         )
     }
-}
-
-/// The provider's prices of one tier.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SoldUnder {
-    /// Of the plan itself.
-    pub base: Option<String>,
-    /// Of use above a limit.
-    pub overage: Option<String>,
 }
 
 /// The provider's prices of one plan.

@@ -12,7 +12,7 @@ use crate::support::cluster::fresh_database;
 const MAY_USE: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("telemetry", &[]),
-    ("config", &["domain"]),
+    ("config", &["domain", "providers"]),
     ("store", &["domain"]),
     ("providers", &["domain"]),
     ("meter", &["domain", "store"]),

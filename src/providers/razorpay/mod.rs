@@ -1,5 +1,7 @@
 //! Razorpay: a dozen endpoints over our own transport, answered into tolerant structs.
 
+mod account;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -11,6 +13,8 @@ use super::{
     Provider, ProviderCharge, ProviderError, ProviderPrice, RefundShare, UsageBilling,
     WebhookError,
 };
+pub use account::configure;
+
 use crate::domain::provider_event::{Hint, IncomingEvent, ProviderName, ProviderSubscription};
 
 /// How to reach one Razorpay account.

@@ -1,5 +1,6 @@
 //! Stripe: typed requests of the async-stripe crates, sent over our own transport and answered into our own structs.
 
+mod account;
 mod event;
 mod history;
 mod objects;
@@ -24,6 +25,8 @@ use super::{
     PlanChange, PortalRequest, Provider, ProviderCharge, ProviderError, ProviderPrice, RefundShare,
     RefusedUsage, Reported, Retracted, SignatureFault, UsageBilling, UsageReport, WebhookError,
 };
+pub use account::configure;
+
 use crate::domain::provider_event::{Hint, IncomingEvent, ProviderName, ProviderSubscription};
 
 /// How to reach one Stripe account.
