@@ -201,10 +201,12 @@ pub(crate) async fn get_plan_context(
         method: "POST",
         href: "/billing/portal",
     });
-    let view = PlanContext {
+    let mut view = PlanContext {
         manage_billing,
         ..view(&context, &snapshot, &denied)
     };
+    let plan = &snapshot.standing.plan;
+    view.plan.prices = context.known_prices.of(&context, plan).await;
     tagged(&request, &view, Keep::Private)
 }
 

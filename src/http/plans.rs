@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
+use futures_util::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,7 +32,7 @@ pub struct PlanView {
     pub version: i32,
     /// For people.
     pub description: String,
-    /// What it costs; empty: not sold.
+    /// What it costs; empty: not sold. Of a provider that sets its own price (Razorpay, in INR), what that says.
     pub prices: Vec<Price>,
     /// The limit of each feature: a number, null for unlimited, or on/off.
     #[schema(value_type = Object, example = json!({"attribution_runs": 5000, "models": 3, "lookback_days": 60, "export": true}))]
@@ -99,14 +100,14 @@ pub struct PlanList {
 
 impl PlanView {
     /// What the API shows of a version.
-    pub fn of(version: &PlanVersion) -> Self {
+    pub async fn of(context: &Context, version: &PlanVersion) -> Self {
         let plan = &version.plan;
         Self {
             tier: plan.tier.clone(),
             name: plan.name.clone(),
             version: version.version,
             description: plan.description.clone(),
-            prices: plan.prices.clone(),
+            prices: context.known_prices.of(context, version).await,
             limits: plan
                 .features
                 .iter()
@@ -184,13 +185,10 @@ pub(crate) async fn list_plans(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let plans = context.book().plans();
+    let views = plans.current().iter();
     let body = PlanList {
         default_tier: plans.default_tier().to_owned(),
-        data: plans
-            .current()
-            .iter()
-            .map(|version| PlanView::of(version))
-            .collect(),
+        data: join_all(views.map(|version| PlanView::of(&context, version))).await,
     };
     tagged(&request, &body, Keep::Public)
 }
@@ -216,5 +214,9 @@ pub(crate) async fn get_plan(
     let version = plans
         .of_tier(&tier.0)
         .ok_or_else(|| ProblemKind::UnknownPlan.with_detail("The catalogue has no such tier."))?;
-    tagged(&request, &PlanView::of(version), Keep::Public)
+    tagged(
+        &request,
+        &PlanView::of(&context, version).await,
+        Keep::Public,
+    )
 }

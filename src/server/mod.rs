@@ -24,7 +24,7 @@ use crate::service::authentication::Authenticator;
 use crate::service::context::{Context, Storefront};
 use crate::service::customer_tokens::CustomerTokens;
 use crate::service::plans::{self, CatalogueError};
-use crate::service::prices::VerifiedPrices;
+use crate::service::prices::{KnownPrices, VerifiedPrices};
 use crate::service::return_urls::ReturnUrls;
 use crate::store::clock::Clock;
 use crate::store::migrations::MigrationError;
@@ -192,6 +192,7 @@ impl Application {
                     cancel_url: config.return_urls.cancel_url.clone(),
                 }),
                 verified_prices: VerifiedPrices::default(),
+                known_prices: KnownPrices::default(),
                 billing_policy: config.billing_policy,
                 bells: Arc::default(),
             },

@@ -15,7 +15,7 @@ use crate::store::clock::Clock;
 use crate::store::plan_book::PlanBook;
 use crate::store::pool::Pool;
 
-use super::prices::{PriceIds, VerifiedPrices};
+use super::prices::{KnownPrices, PriceIds, VerifiedPrices};
 use super::return_urls::ReturnUrls;
 
 /// A provider that is set up, with the prices it sells our plans under.
@@ -56,6 +56,8 @@ pub struct Context {
     pub storefronts: Vec<Storefront>,
     /// What was lately found to cost at the providers what the catalogue says.
     pub verified_prices: VerifiedPrices,
+    /// What plans cost where providers set the price.
+    pub known_prices: KnownPrices,
     /// Where customers may be sent back to.
     pub return_urls: Arc<ReturnUrls>,
     /// What follows refunds and second subscriptions.

@@ -19,7 +19,7 @@ use plangate::service::checkout::{CheckoutError, CheckoutOrder, OpenCheckout, cr
 use plangate::service::context::{Context, SoldUnder, Storefront};
 use plangate::service::ingest_webhook::ingest;
 use plangate::service::plans::register;
-use plangate::service::prices::VerifiedPrices;
+use plangate::service::prices::{KnownPrices, VerifiedPrices};
 use plangate::service::return_urls::ReturnUrls;
 use plangate::store::clock::Clock;
 use plangate::store::plan_book::PlanBook;
@@ -106,6 +106,7 @@ impl Shop {
                 prices,
             }],
             verified_prices: VerifiedPrices::default(),
+            known_prices: KnownPrices::default(),
             return_urls: Arc::new(ReturnUrls {
                 origins: vec![origin("https://app.example").origin()],
                 success_url: Some(origin("https://app.example/done")),

@@ -19,7 +19,7 @@ use plangate::domain::policy::{
 use plangate::meter::{GroupKey, Meter, Options, Rules};
 use plangate::service::context::Context;
 use plangate::service::plans::register;
-use plangate::service::prices::VerifiedPrices;
+use plangate::service::prices::{KnownPrices, VerifiedPrices};
 use plangate::service::return_urls::ReturnUrls;
 use plangate::store::clock::Clock;
 use plangate::store::plan_book::PlanBook;
@@ -68,6 +68,7 @@ fn context(url: &str, clock: &Arc<StandingClock>, group_key: Option<GroupKey>) -
         pool,
         storefronts: Vec::new(),
         verified_prices: VerifiedPrices::default(),
+        known_prices: KnownPrices::default(),
         return_urls: Arc::new(ReturnUrls {
             origins: Vec::new(),
             success_url: None,

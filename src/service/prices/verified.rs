@@ -1,16 +1,17 @@
 //! Nobody is sold the wrong price: what the provider would charge is compared with the catalogue first.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moka::sync::Cache;
 
-use crate::domain::catalogue::{Interval, Plan, Price};
+use super::known::of_theirs;
+use super::{PriceIds, word};
+use crate::domain::catalogue::{Plan, Price};
 use crate::domain::money::UnitAmount;
 use crate::domain::plans::PlanVersion;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::PlanRef;
-use crate::providers::{Provider, ProviderError, ProviderPrice, SoldUnder, UsageBilling};
+use crate::providers::{Provider, ProviderError, ProviderPrice};
 
 /// How long a price that was found right is not asked for again. A price's amount never changes at the provider; what can
 /// change is whether it is still sold.
@@ -33,36 +34,9 @@ impl Default for VerifiedPrices {
     }
 }
 
-/// The provider's prices of one plan.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct PriceIds {
-    pub(super) base: String,
-    pub(super) overage: Option<String>,
-}
-
-impl PriceIds {
-    /// The prices that the plan is sold under, of those that a provider has by tier; `None` where one is missing.
-    pub(super) fn of(
-        plan: &PlanVersion,
-        prices: &BTreeMap<String, SoldUnder>,
-        usage: UsageBilling,
-    ) -> Option<Self> {
-        let sold_under = prices.get(&plan.plan.tier)?;
-        let overage = if plan.plan.has_overage() && usage != UsageBilling::PaymentLink {
-            Some(sold_under.overage.clone()?)
-        } else {
-            None
-        };
-        Some(Self {
-            base: sold_under.base.clone()?,
-            overage,
-        })
-    }
-}
-
 /// Why a plan cannot be sold at the provider's prices.
 #[derive(Debug)]
-pub(super) enum NotVerified {
+pub(in crate::service) enum NotVerified {
     /// They are not the catalogue's.
     Mismatch { price_id: String, why: String },
     /// They could not be read.
@@ -71,7 +45,7 @@ pub(super) enum NotVerified {
 
 impl VerifiedPrices {
     /// Asks the provider for the plan's prices, unless they were found right lately. Operators are told where they are wrong.
-    pub(super) async fn verify(
+    pub(in crate::service) async fn verify(
         &self,
         provider: &dyn Provider,
         ids: &PriceIds,
@@ -101,10 +75,13 @@ impl VerifiedPrices {
             return Ok(());
         }
         let base = read(provider, &ids.base).await?;
-        let sold = sold_as(&base, &plan.plan).map_err(|why| NotVerified::Mismatch {
-            price_id: ids.base.clone(),
-            why,
-        })?;
+        let sold =
+            sold_as(&base, &plan.plan, provider.capabilities().sets_prices).map_err(|why| {
+                NotVerified::Mismatch {
+                    price_id: ids.base.clone(),
+                    why,
+                }
+            })?;
         if let Some(id) = &ids.overage {
             let overage = read(provider, id).await?;
             check_overage(&overage, &plan.plan, sold).map_err(|why| NotVerified::Mismatch {
@@ -128,11 +105,14 @@ async fn read(provider: &dyn Provider, id: &str) -> Result<ProviderPrice, NotVer
 }
 
 /// Which of the plan's prices this is.
-fn sold_as(price: &ProviderPrice, plan: &Plan) -> Result<Price, String> {
+fn sold_as(price: &ProviderPrice, plan: &Plan, sets_prices: bool) -> Result<Price, String> {
     if price.metered {
         return Err("it is metered; a plan's own price is flat".to_owned());
     }
     check_sellable(price)?;
+    if sets_prices && let Some(theirs) = of_theirs(price, plan) {
+        return Ok(theirs);
+    }
     plan.prices
         .iter()
         .find(|sold| {
@@ -203,13 +183,6 @@ fn check_sellable(price: &ProviderPrice) -> Result<(), String> {
     }
 }
 
-const fn word(interval: Interval) -> &'static str {
-    match interval {
-        Interval::Month => "month",
-        Interval::Year => "year",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -251,9 +224,9 @@ mod tests {
 
     #[test]
     fn a_flat_price_must_be_one_of_the_plans() {
-        assert!(sold_as(&flat(), &plan("scale")).is_ok());
+        assert!(sold_as(&flat(), &plan("scale"), false).is_ok());
         assert!(
-            sold_as(&flat(), &plan("pro")).is_err(),
+            sold_as(&flat(), &plan("pro"), false).is_err(),
             "that of another plan"
         );
         let wrong = [
@@ -268,7 +241,7 @@ mod tests {
             altered(flat(), |price| price.metered = true),
         ];
         for price in wrong {
-            assert!(sold_as(&price, &plan("scale")).is_err(), "{price:?}");
+            assert!(sold_as(&price, &plan("scale"), false).is_err(), "{price:?}");
         }
     }
 
