@@ -13,6 +13,7 @@ pub mod extract;
 pub mod fallback;
 pub mod openapi;
 pub mod operations;
+pub mod payment_provider;
 pub mod plan_context;
 pub mod plans;
 pub mod problem;

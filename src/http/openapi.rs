@@ -13,8 +13,8 @@ use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::Config;
 
 use super::extract::Path;
+use super::payment_provider;
 use super::problem::{Problem, ProblemDocument, ProblemKind};
-use crate::domain::provider_event::ProviderName;
 
 /// Media type of the document.
 const JSON: &str = "application/json";
@@ -115,19 +115,20 @@ pub fn document() -> OpenApi {
 
 /// One route takes every provider's webhooks; whoever reads the document looks for the one of theirs.
 fn name_providers(document: &mut OpenApi) {
-    let Some(of_any) = document.paths.paths.swap_remove(WEBHOOK) else {
-        return;
-    };
-    for provider in ProviderName::ALL {
-        if provider == ProviderName::Manual {
+    let templates = std::mem::take(&mut document.paths.paths);
+    for (path, item) in templates {
+        if path != WEBHOOK {
+            document.paths.paths.insert(path, item);
             continue;
         }
-        let mut item = of_any.clone();
-        if let Some(operation) = &mut item.post {
-            operation.operation_id = Some(format!("receive-{provider}-webhook"));
+        for provider in payment_provider::all() {
+            let mut item = item.clone();
+            if let Some(operation) = &mut item.post {
+                operation.operation_id = Some(format!("receive-{provider}-webhook"));
+            }
+            let path = path.replace("{provider}", provider.as_str());
+            document.paths.paths.insert(path, item);
         }
-        let path = WEBHOOK.replace("{provider}", provider.as_str());
-        document.paths.paths.insert(path, item);
     }
 }
 

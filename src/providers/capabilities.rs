@@ -1,6 +1,7 @@
 //! In what providers differ, in words that belong to none of them.
 
 /// What a provider can do, as far as the core must know before it asks.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     /// Whether a creation that is repeated under one key is done once, also when two ask at the same time. Without, one caller at a

@@ -119,6 +119,7 @@ impl fmt::Debug for Account {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::providers::transport::{RetryPolicy, Timeouts};
 
     /// Settings of production, with what was said of them.
     pub(in crate::providers) struct Given {
@@ -194,8 +195,7 @@ pub(super) mod tests {
         names.push(ProviderName::Manual);
         assert_eq!(names, ProviderName::ALL);
         for account in accounts {
-            let retry = crate::providers::transport::RetryPolicy::default();
-            let transport = Transport::new(Default::default(), retry).unwrap();
+            let transport = Transport::new(Timeouts::default(), RetryPolicy::default()).unwrap();
             let provider = account.provider;
             assert_eq!(account.open(transport).unwrap().name(), provider);
         }

@@ -50,7 +50,13 @@ fn every_route_of_the_router_is_documented_and_the_other_way_round() {
             for (at, _) in source.code.match_indices(&attribute) {
                 let rest = &source.code[at + attribute.len()..];
                 let template = rest.split('"').next().unwrap();
-                served.insert((method.to_uppercase(), without_patterns(template)));
+                let template = without_patterns(template);
+                let of_each = ["stripe", "razorpay"].map(|name| format!("/webhook/{name}"));
+                let paths = match template.as_str() {
+                    "/webhook/{provider}" => of_each.to_vec(),
+                    _ => vec![template],
+                };
+                served.extend(paths.into_iter().map(|path| (method.to_uppercase(), path)));
             }
         }
     }

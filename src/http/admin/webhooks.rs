@@ -7,11 +7,11 @@ use utoipa::ToSchema;
 
 use crate::domain::actor::Actor;
 use crate::domain::permission::Permission;
-use crate::http::billing::checkout::CheckoutProvider;
 use crate::http::extract::Json;
+use crate::http::payment_provider::PaymentProvider;
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::http::responses::{AuthErrors, BodyErrors, DatabaseErrors, ProviderErrors};
-use crate::service::backfill::{self, BackfillError, Backfilled};
+use crate::service::backfill::{self, Backfilled};
 use crate::service::context::Context;
 
 /// What to fetch.
@@ -20,7 +20,7 @@ use crate::service::context::Context;
 #[schema(example = json!({"provider": "stripe", "since": "2026-01-12T00:00:00Z"}))]
 pub struct BackfillRequest {
     /// From whom.
-    provider: CheckoutProvider,
+    provider: PaymentProvider,
     /// What happened before is left out.
     since: DateTime<Utc>,
 }
@@ -58,12 +58,11 @@ pub(crate) async fn backfill_webhooks(
 ) -> Result<HttpResponse, Problem> {
     actor.require(Permission::Administer)?;
     let BackfillRequest { provider, since } = body.0;
-    let provider = provider.known().ok_or(BackfillError::NotConfigured)?;
     let Backfilled {
         fetched,
         queued,
         duplicates,
-    } = backfill::backfill(&context, actor.label(), provider, since).await?;
+    } = backfill::backfill(&context, actor.label(), provider.0, since).await?;
     Ok(HttpResponse::Accepted().json(BackfillResponse {
         fetched,
         queued,

@@ -11,31 +11,11 @@ use crate::domain::ids::{CustomerId, TierKey};
 use crate::domain::permission::Permission;
 use crate::domain::provider_event::ProviderName;
 use crate::http::extract::{Json, idempotency_key};
+use crate::http::payment_provider::PaymentProvider;
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::http::responses::{AuthErrors, BodyErrors, DatabaseErrors, ProviderErrors};
-use crate::service::checkout::{self, CheckoutError, CheckoutOrder, OpenCheckout};
+use crate::service::checkout::{self, CheckoutOrder, OpenCheckout};
 use crate::service::context::Context;
-
-/// Who may be asked to take the money.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CheckoutProvider {
-    /// Stripe.
-    #[default]
-    Stripe,
-    /// Razorpay. Answered with `provider-not-configured` by this version.
-    Razorpay,
-}
-
-impl CheckoutProvider {
-    /// The provider, where this version knows it.
-    pub(crate) const fn known(self) -> Option<ProviderName> {
-        match self {
-            Self::Stripe => Some(ProviderName::Stripe),
-            Self::Razorpay => Some(ProviderName::Razorpay),
-        }
-    }
-}
 
 /// A plan to be bought.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -54,7 +34,7 @@ pub struct CreateCheckout {
     /// Who takes the money.
     #[serde(default)]
     #[schema(default = "stripe")]
-    pub provider: CheckoutProvider,
+    pub provider: PaymentProvider,
     /// Where the browser goes after the payment; its origin must be one of `PLANGATE_RETURN_ORIGINS`. Left out:
     /// `PLANGATE_SUCCESS_URL`.
     #[schema(format = "uri", max_length = 2048)]
@@ -157,14 +137,10 @@ pub(crate) async fn create_checkout(
     ] {
         url_of_sane_length(pointer, url.as_deref())?;
     }
-    let provider = body
-        .provider
-        .known()
-        .ok_or(CheckoutError::ProviderNotConfigured)?;
     let order = CheckoutOrder {
         customer,
         plan_tier: body.plan_tier,
-        provider,
+        provider: body.provider.0,
         success_url: body.success_url,
         cancel_url: body.cancel_url,
     };

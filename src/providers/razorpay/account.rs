@@ -153,7 +153,7 @@ fn plan_id_problem(id: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
+    use secrecy::ExposeSecret;
 
     use super::*;
     use crate::providers::registry::tests::Given;
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(razorpay.key_secret.expose_secret(), "hunter2");
         assert_eq!(razorpay.api_base.as_str(), "https://api.razorpay.com/");
         let secrets = razorpay.webhook_secrets.iter();
-        let secrets: Vec<&str> = secrets.map(|secret| secret.expose_secret()).collect();
+        let secrets: Vec<&str> = secrets.map(ExposeSecret::expose_secret).collect();
         assert_eq!(secrets, ["first", "second"]);
         assert_eq!(prices["pro"].base.as_deref(), Some("plan_pro"));
         // The catalogue that comes along has its overage in dollars alone.
