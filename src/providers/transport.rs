@@ -107,6 +107,15 @@ impl Call {
 
     /// A write with a form-encoded body. It is sent once only, unless [`Call::idempotent`] makes it safe to repeat.
     pub fn post_form(url: Url, body: String) -> Self {
+        Self::post(url, body, "application/x-www-form-urlencoded")
+    }
+
+    /// The same with a JSON body.
+    pub fn post_json(url: Url, body: String) -> Self {
+        Self::post(url, body, "application/json")
+    }
+
+    fn post(url: Url, body: String, content_type: &'static str) -> Self {
         let mut call = Self {
             method: Method::POST,
             url,
@@ -114,10 +123,8 @@ impl Call {
             body: Some(body),
             repeatable: false,
         };
-        call.headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
+        call.headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         call
     }
 

@@ -1,21 +1,41 @@
-//! Razorpay: a dozen endpoints over our own transport, answered into tolerant structs.
+//! Razorpay: two dozen calls over our own transport, answered into tolerant structs.
+//!
+//! It has no checkout sessions: a subscription bears the address at which the customer authorizes it, so the subscription is the
+//! session. It takes no idempotency keys but for refunds: whatever else is made bears a mark in its notes, or a reference, and is looked
+//! for under that before it is made again.
 
 mod account;
+mod customers;
+mod event;
+mod history;
+mod lenient;
+mod links;
+mod objects;
+mod payments;
+mod refunds;
+mod sales;
+mod subscriptions;
+mod wire;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
+use super::signing::{any_matches, unhex};
 use super::transport::Transport;
+use super::wire::path_id;
 use super::{
     Capabilities, CheckoutRequest, CheckoutSession, FinalInvoice, NewCustomer, Page, PastEvent,
-    Provider, ProviderCharge, ProviderError, ProviderPrice, RefundShare, UsageBilling,
-    WebhookError,
+    PaymentLink, PaymentLinkRequest, Provider, ProviderCharge, ProviderError, ProviderPrice,
+    RefundShare, SignatureFault, UsageBilling, WebhookError,
 };
-pub use account::configure;
-
 use crate::domain::provider_event::{Hint, IncomingEvent, ProviderName, ProviderSubscription};
+
+pub use account::configure;
 
 /// How to reach one Razorpay account.
 #[derive(Debug, Clone)]
@@ -47,7 +67,8 @@ pub enum RazorpaySetupError {
 /// The Razorpay account that sells the plans.
 pub struct Razorpay {
     settings: RazorpaySettings,
-    #[allow(dead_code)]
+    authorization: HeaderValue,
+    livemode: bool,
     transport: Transport,
 }
 
@@ -57,20 +78,34 @@ impl Razorpay {
         settings: RazorpaySettings,
         transport: Transport,
     ) -> Result<Self, RazorpaySetupError> {
-        if settings.key_secret.expose_secret().trim().is_empty() {
+        let (id, secret) = (&settings.key_id, settings.key_secret.expose_secret());
+        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        // A colon would end the id for whoever reads the header.
+        if !is_word(id) || !is_word(secret) || id.contains(':') {
             return Err(RazorpaySetupError::BadKey);
         }
+        let credentials = STANDARD.encode(format!("{id}:{secret}"));
+        let mut authorization = HeaderValue::from_str(&format!("Basic {credentials}"))
+            .map_err(|_| RazorpaySetupError::BadKey)?;
+        authorization.set_sensitive(true);
+        if settings
+            .webhook_secrets
+            .iter()
+            .any(|secret| secret.expose_secret().trim().is_empty())
+        {
+            return Err(RazorpaySetupError::BlankWebhookSecret);
+        }
+        if !matches!(settings.api_base.scheme(), "http" | "https") {
+            return Err(RazorpaySetupError::BadApiBase);
+        }
+        let livemode = id.starts_with("rzp_live_");
         Ok(Self {
             settings,
+            authorization,
+            livemode,
             transport,
         })
     }
-}
-
-fn missing<T>() -> Result<T, ProviderError> {
-    Err(ProviderError::Unsupported {
-        what: "placeholder",
-    })
 }
 
 #[async_trait]
@@ -90,80 +125,124 @@ impl Provider for Razorpay {
     }
 
     fn livemode(&self) -> bool {
-        self.settings.key_id.starts_with("rzp_live_")
+        self.livemode
     }
 
     fn publishable_key(&self) -> Option<&str> {
         Some(&self.settings.key_id)
     }
 
+    /// Nothing in a delivery tells when it was signed, so none is too old.
     fn verify_webhook(
         &self,
-        _header: &dyn Fn(&str) -> Option<String>,
-        _body: &[u8],
+        header: &dyn Fn(&str) -> Option<String>,
+        body: &[u8],
         _now: DateTime<Utc>,
     ) -> Result<IncomingEvent, WebhookError> {
-        Err(WebhookError::NotAnEvent {
-            reason: "placeholder".to_owned(),
+        let signature = header("x-razorpay-signature")
+            .ok_or(WebhookError::BadSignature(SignatureFault::Missing))?;
+        let signature =
+            unhex(signature.trim()).ok_or(WebhookError::BadSignature(SignatureFault::Malformed))?;
+        if !any_matches(&self.settings.webhook_secrets, &[body], &[signature]) {
+            return Err(WebhookError::BadSignature(SignatureFault::NoMatch));
+        }
+        let (event_type, hint) = event::parse(body)?;
+        Ok(IncomingEvent {
+            event_id: event::id(header("x-razorpay-event-id"), body),
+            event_type,
+            // No event tells. One of the other mode is signed with another secret.
+            livemode: self.livemode,
+            hint,
         })
     }
 
-    fn hint(&self, _body: &[u8]) -> Result<Hint, WebhookError> {
-        Err(WebhookError::NotAnEvent {
-            reason: "placeholder".to_owned(),
-        })
+    fn hint(&self, body: &[u8]) -> Result<Hint, WebhookError> {
+        event::parse(body).map(|(_, hint)| hint)
     }
 
-    async fn fetch_subscription(&self, _id: &str) -> Result<ProviderSubscription, ProviderError> {
-        missing()
+    fn vouches_for_payment(
+        &self,
+        payment_id: &str,
+        subscription_id: &str,
+        signature: &str,
+    ) -> Option<bool> {
+        // What is signed must not be readable in two ways.
+        let are_ids = path_id(payment_id).is_ok() && path_id(subscription_id).is_ok();
+        let signed: [&[u8]; 3] = [payment_id.as_bytes(), b"|", subscription_id.as_bytes()];
+        let secrets = std::slice::from_ref(&self.settings.key_secret);
+        let vouched =
+            unhex(signature).is_some_and(|signature| any_matches(secrets, &signed, &[signature]));
+        Some(are_ids && vouched)
     }
 
-    async fn create_customer(&self, _customer: &NewCustomer) -> Result<String, ProviderError> {
-        missing()
+    async fn fetch_subscription(&self, id: &str) -> Result<ProviderSubscription, ProviderError> {
+        Ok(self.look_at_subscription(id).await?.normalize())
     }
 
-    async fn price(&self, _id: &str) -> Result<ProviderPrice, ProviderError> {
-        missing()
+    async fn create_customer(&self, customer: &NewCustomer) -> Result<String, ProviderError> {
+        self.make_customer(customer).await
+    }
+
+    async fn price(&self, id: &str) -> Result<ProviderPrice, ProviderError> {
+        self.look_at_plan(id).await?.normalize()
     }
 
     async fn create_checkout(
         &self,
-        _request: &CheckoutRequest,
+        request: &CheckoutRequest,
     ) -> Result<CheckoutSession, ProviderError> {
-        missing()
+        self.open_checkout(request).await
     }
 
-    async fn checkout_session(&self, _id: &str) -> Result<CheckoutSession, ProviderError> {
-        missing()
+    async fn checkout_session(&self, id: &str) -> Result<CheckoutSession, ProviderError> {
+        self.look_at_checkout(id).await
     }
 
-    async fn expire_checkout(&self, _id: &str) -> Result<CheckoutSession, ProviderError> {
-        missing()
+    async fn expire_checkout(&self, id: &str) -> Result<CheckoutSession, ProviderError> {
+        self.close_checkout(id).await
     }
 
-    async fn cancel_at_period_end(&self, _id: &str) -> Result<(), ProviderError> {
-        missing()
+    async fn cancel_at_period_end(&self, subscription_id: &str) -> Result<(), ProviderError> {
+        self.end_with_period(subscription_id).await
     }
 
-    async fn cancel_now(&self, _id: &str, _settle: FinalInvoice) -> Result<(), ProviderError> {
-        missing()
+    /// There is nothing to settle: usage is billed by payment links of its own.
+    async fn cancel_now(
+        &self,
+        subscription_id: &str,
+        _settle: FinalInvoice,
+    ) -> Result<(), ProviderError> {
+        self.end_now(subscription_id).await
     }
 
-    async fn resume(&self, _id: &str) -> Result<(), ProviderError> {
-        missing()
+    /// A cancellation that was sent cannot be taken back; it is not shown either.
+    async fn resume(&self, subscription_id: &str) -> Result<(), ProviderError> {
+        self.take_pause_off(subscription_id).await
     }
 
     async fn refund_latest_payment(
         &self,
-        _id: &str,
-        _share: RefundShare,
-        _key: &str,
+        subscription_id: &str,
+        share: RefundShare,
+        idempotency_key: &str,
     ) -> Result<bool, ProviderError> {
-        missing()
+        self.give_latest_payment_back(subscription_id, share, idempotency_key)
+            .await
     }
 
-    async fn charge(&self, _id: &str, _told_by: &[u8]) -> Result<ProviderCharge, ProviderError> {
-        missing()
+    async fn charge(&self, id: &str, told_by: &[u8]) -> Result<ProviderCharge, ProviderError> {
+        self.look_at_payment(id, told_by).await
+    }
+
+    async fn create_payment_link(
+        &self,
+        request: &PaymentLinkRequest,
+    ) -> Result<PaymentLink, ProviderError> {
+        self.make_link(request).await
+    }
+
+    async fn payment_link(&self, id: &str) -> Result<PaymentLink, ProviderError> {
+        self.look_at_link(id).await
     }
 
     fn events_known_since(&self, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -172,20 +251,15 @@ impl Provider for Razorpay {
 
     async fn subscriptions(
         &self,
-        _page: Option<&str>,
+        page: Option<&str>,
     ) -> Result<Page<ProviderSubscription>, ProviderError> {
-        missing()
+        self.all_subscriptions(page).await
     }
 
-    fn event_about(&self, _subscription_id: &str, _event_id: &str) -> PastEvent {
-        PastEvent {
-            event: IncomingEvent {
-                event_id: String::new(),
-                event_type: String::new(),
-                livemode: false,
-                hint: Hint::Ignored,
-            },
-            body: Vec::new(),
-        }
+    fn event_about(&self, subscription_id: &str, event_id: &str) -> PastEvent {
+        self.made_event(subscription_id, event_id)
     }
 }
+
+#[cfg(test)]
+mod tests;

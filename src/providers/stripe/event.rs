@@ -6,9 +6,7 @@ use serde_json::Value;
 use super::objects::{Identified, Invoice, Reference, Session};
 use crate::domain::provider_event::{Hint, IncomingEvent};
 use crate::providers::WebhookError;
-
-/// Ids are a few dozen characters; the inbox stores them under a unique index.
-const MAX_ID_CHARS: usize = 255;
+use crate::providers::wire::{is_storable, not_an_event, read_event};
 
 /// The wrapping of an event, of the snapshot form (`event`) and of the thin one (`v2.core.event`, without the object).
 #[derive(Debug, Deserialize)]
@@ -30,12 +28,12 @@ struct OfCharge {
 
 /// Reads a body whose signature was verified.
 pub(super) fn parse(body: &[u8]) -> Result<IncomingEvent, WebhookError> {
-    let envelope: Envelope = read(body)?;
+    let envelope: Envelope = read_event(body)?;
     if !matches!(envelope.object.as_str(), "event" | "v2.core.event") {
         return Err(not_an_event("it is another object"));
     }
     for (name, value) in [("id", &envelope.id), ("type", &envelope.kind)] {
-        if !is_sane(value) {
+        if !is_storable(value) {
             return Err(not_an_event(format!(
                 "its {name} is empty, too long, or none"
             )));
@@ -45,7 +43,7 @@ pub(super) fn parse(body: &[u8]) -> Result<IncomingEvent, WebhookError> {
         "event" => hint(&envelope.kind, envelope.data)?,
         _ => thin_hint(&envelope.kind),
     };
-    if hint.subject().is_some_and(|subject| !is_sane(subject)) {
+    if hint.subject().is_some_and(|subject| !is_storable(subject)) {
         return Err(not_an_event(
             "the id of its object is empty, too long, or none",
         ));
@@ -56,11 +54,6 @@ pub(super) fn parse(body: &[u8]) -> Result<IncomingEvent, WebhookError> {
         livemode: envelope.livemode,
         hint,
     })
-}
-
-/// What can be stored and looked up: ids and types have no control characters, NUL among them, and an end.
-fn is_sane(id: &str) -> bool {
-    !id.is_empty() && id.chars().count() <= MAX_ID_CHARS && !id.chars().any(char::is_control)
 }
 
 fn hint(kind: &str, mut data: Value) -> Result<Hint, WebhookError> {
@@ -157,20 +150,7 @@ fn sells_subscriptions(session: &Session) -> bool {
         .is_none_or(|mode| mode == "subscription")
 }
 
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, WebhookError> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(not_an_event)?;
-    json.end().map_err(not_an_event)?;
-    Ok(value)
-}
-
 fn object_of<T: for<'de> Deserialize<'de>>(object: Value) -> Result<T, WebhookError> {
     serde_path_to_error::deserialize(object)
         .map_err(|error| not_an_event(format!("data.object.{error}")))
-}
-
-fn not_an_event(reason: impl ToString) -> WebhookError {
-    WebhookError::NotAnEvent {
-        reason: reason.to_string(),
-    }
 }

@@ -7,10 +7,11 @@ use stripe_billing::subscription::{ListSubscription, ListSubscriptionStatus};
 use stripe_core::event::ListEvent;
 use stripe_types::RangeQueryTs;
 
-use super::objects::{Identified, List, Subscription};
+use super::objects::{List, Subscription};
 use super::wire::{PAGE, read};
 use super::{Stripe, event};
 use crate::domain::provider_event::{Hint, IncomingEvent, ProviderSubscription};
+use crate::providers::wire::{each_readable, id_of};
 use crate::providers::{Page, PastEvent, ProviderError};
 
 /// How long Stripe keeps its events.
@@ -57,7 +58,7 @@ impl Stripe {
             request = request.starting_after(page);
         }
         let list: List<Box<RawValue>> = self.send(&request, None).await?;
-        Ok(one_by_one("event", list, |body| {
+        Ok(one_by_one("Stripe events", list, |body| {
             let event = event::parse(body).map_err(|error| error.to_string())?;
             Ok(PastEvent {
                 event,
@@ -78,7 +79,7 @@ impl Stripe {
             request = request.starting_after(page);
         }
         let list: List<Box<RawValue>> = self.send(&request, None).await?;
-        Ok(one_by_one("subscription", list, |body| {
+        Ok(one_by_one("Stripe subscriptions", list, |body| {
             let read = read::<Subscription>(body).map_err(|error| error.to_string())?;
             Ok(read.normalize())
         }))
@@ -111,26 +112,15 @@ pub(super) fn events_known_since(now: DateTime<Utc>) -> DateTime<Utc> {
     now - EVENTS_KEPT
 }
 
-/// Reads each item by itself: one that cannot be read must not hide the others.
+/// What of a list can be read, and where it goes on.
 fn one_by_one<T>(
-    what: &str,
+    what: &'static str,
     list: List<Box<RawValue>>,
     read_one: impl Fn(&[u8]) -> Result<T, String>,
 ) -> Page<T> {
-    let id_of = |item: &RawValue| read::<Identified>(item.get().as_bytes()).map(|item| item.id);
-    let mut items = Vec::with_capacity(list.data.len());
-    for item in &list.data {
-        match read_one(item.get().as_bytes()) {
-            Ok(read) => items.push(read),
-            Err(reason) => {
-                let id = id_of(item).unwrap_or_default();
-                tracing::warn!(what, id, reason, "left out of Stripe's list: unreadable");
-            }
-        }
-    }
-    let mut ids = list.data.iter().rev().filter_map(|item| id_of(item).ok());
+    let mut ids = list.data.iter().rev().filter_map(|item| id_of(item));
     Page {
-        items,
+        items: each_readable(what, &list.data, read_one),
         next: ids.next().filter(|_| list.has_more),
     }
 }

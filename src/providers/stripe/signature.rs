@@ -1,12 +1,10 @@
 //! Stripe's webhook signature: `t=<unix>,v1=<hex>[,v1=<hex>…]`, HMAC-SHA256 over `"{t}." + raw body`.
 
 use chrono::{DateTime, Utc};
-use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
-use subtle::{Choice, ConstantTimeEq};
+use secrecy::SecretString;
 
 use crate::providers::SignatureFault;
+use crate::providers::signing::{Bytes, any_matches, unhex};
 
 /// How far the signing time may be from ours, in seconds, in either direction. Longer makes a stolen delivery
 /// replayable for longer; shorter refuses real ones when a clock drifts.
@@ -21,7 +19,7 @@ struct Header<'a> {
     /// As written: these very characters were signed.
     timestamp: &'a str,
     seconds: i64,
-    candidates: Vec<[u8; 32]>,
+    candidates: Vec<Bytes>,
 }
 
 /// Accepts if any `v1` signature was made with any of the secrets, near enough to `now`. Other schemes (`v0` is what
@@ -33,35 +31,14 @@ pub(super) fn verify(
     now: DateTime<Utc>,
 ) -> Result<(), SignatureFault> {
     let header = parse(header).ok_or(SignatureFault::Malformed)?;
-    let mut matched = Choice::from(0);
-    for secret in secrets {
-        let Some(expected) = sign(secret.expose_secret(), header.timestamp, body) else {
-            continue;
-        };
-        for candidate in &header.candidates {
-            matched |= expected.ct_eq(candidate);
-        }
-    }
-    if !bool::from(matched) {
+    let signed: [&[u8]; 3] = [header.timestamp.as_bytes(), b".", body];
+    if !any_matches(secrets, &signed, &header.candidates) {
         return Err(SignatureFault::NoMatch);
     }
     if header.seconds.abs_diff(now.timestamp()) > TOLERANCE_SECONDS {
         return Err(SignatureFault::OutsideTolerance);
     }
     Ok(())
-}
-
-/// `None` never happens (HMAC takes keys of any length), but no digest must then match, least of all a made-up one.
-fn sign(secret: &str, timestamp: &str, body: &[u8]) -> Option<[u8; 32]> {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
-    Some(
-        mac.chain_update(timestamp)
-            .chain_update(b".")
-            .chain_update(body)
-            .finalize()
-            .into_bytes()
-            .into(),
-    )
 }
 
 fn parse(header: &str) -> Option<Header<'_>> {
@@ -83,20 +60,6 @@ fn parse(header: &str) -> Option<Header<'_>> {
         seconds,
         candidates,
     })
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        let high = char::from(*high).to_digit(16)?;
-        let low = char::from(*low).to_digit(16)?;
-        *byte = u8::try_from(high << 4 | low).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,18 +1,17 @@
 //! How typed requests become calls, and answers become objects or errors.
 
-use std::fmt::Write as _;
-
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest, VERSION};
 use url::form_urlencoded;
 
 use super::Stripe;
 use super::objects::{ErrorBody, HasId, List};
 use crate::providers::ProviderError;
+use crate::providers::signing::digest;
 use crate::providers::transport::{Call, Reply};
+pub(super) use crate::providers::wire::{path_id, read};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
@@ -196,20 +195,6 @@ impl<R: StripeRequest> StripeRequest for Extended<R> {
     }
 }
 
-/// Ids go into the path as they are, so only what Stripe's ids are made of may pass.
-pub(super) fn path_id(id: &str) -> Result<&str, ProviderError> {
-    let sane = !id.is_empty()
-        && id.len() <= 255
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    if sane {
-        Ok(id)
-    } else {
-        Err(ProviderError::NotFound)
-    }
-}
-
 /// The key itself where it fits, else its digest, which is as unique.
 pub(super) fn idempotency_header(key: &str) -> HeaderValue {
     let fits = !key.is_empty()
@@ -217,19 +202,7 @@ pub(super) fn idempotency_header(key: &str) -> HeaderValue {
         && key.bytes().all(|b| b.is_ascii_graphic());
     let direct = fits.then(|| HeaderValue::from_str(key).ok()).flatten();
     direct.unwrap_or_else(|| {
-        let mut digest = String::from("sha256-");
-        for byte in Sha256::digest(key) {
-            // Writing to a string cannot fail.
-            let _ = write!(digest, "{byte:02x}");
-        }
+        let digest = format!("sha256-{}", digest(key.as_bytes()));
         HeaderValue::from_str(&digest).unwrap_or(HeaderValue::from_static("sha256-"))
     })
-}
-
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProviderError> {
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body)).map_err(
-        |error| ProviderError::Unreadable {
-            reason: error.to_string(),
-        },
-    )
 }

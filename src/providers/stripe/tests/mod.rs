@@ -424,3 +424,30 @@ fn the_latest_invoice_tells_what_was_paid() {
     assert_eq!(read_with(json!("in_1")), (false, None));
     assert_eq!(read_with(json!(null)), (false, None));
 }
+
+#[tokio::test]
+async fn every_request_bears_the_key_and_the_version() {
+    let script = script::Script::of([
+        script::ok(json!({"id": "cus_1"})),
+        script::ok(json!({"id": "price_1", "active": true, "currency": "usd"})),
+    ])
+    .await;
+    let customer = NewCustomer {
+        customer_id: "acme".to_owned(),
+        email: None,
+        name: None,
+        idempotency_key: "customer:acme:1".to_owned(),
+    };
+    let stripe = script.stripe();
+    stripe.create_customer(&customer).await.unwrap();
+    stripe.price("price_1").await.unwrap();
+    let of_both = |value: &str| vec![Some(value.to_owned()); 2];
+    assert_eq!(
+        script.headers("authorization"),
+        of_both("Bearer sk_test_script")
+    );
+    assert_eq!(
+        script.headers("stripe-version"),
+        of_both("2026-09-30.endive")
+    );
+}
