@@ -21,6 +21,8 @@ mod durability;
 mod embedded_cluster;
 mod endings;
 mod entitlements;
+mod fake_razorpay;
+mod fake_razorpay_contract;
 mod fake_stripe;
 mod fake_stripe_contract;
 mod generated;

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use super::client::Call;
 use super::cluster::{TestDatabase, fresh_database};
+use crate::fake_razorpay::{self, FakeEvent, FakePlan, FakeRazorpay};
 use crate::fake_stripe::{self, FakePrice, FakeStripe};
 
 /// The operator's key of every test application.
@@ -32,6 +33,9 @@ pub(crate) const ADMIN_KEY: &str = "the-admin-key-of-the-tests-0123456789";
 pub(crate) const PRICE_PRO: &str = "price_pro";
 pub(crate) const PRICE_SCALE: &str = "price_scale";
 pub(crate) const PRICE_SCALE_OVERAGE: &str = "price_scale_overage";
+/// The plan ids under which [`TestApp::with_razorpay`] sells.
+pub(crate) const PLAN_PRO: &str = "plan_pro";
+pub(crate) const PLAN_SCALE: &str = "plan_scale";
 
 /// A clock that stands still until it is told otherwise; its word is last in the database's decisions too.
 #[derive(Debug, Clone)]
@@ -63,6 +67,7 @@ impl Clock for TestClock {
 pub(crate) struct TestAppBuilder {
     variables: HashMap<String, String>,
     stripe: Option<FakeStripe>,
+    razorpay: Option<FakeRazorpay>,
     may_leave_events: bool,
 }
 
@@ -95,7 +100,27 @@ impl TestAppBuilder {
             .set("STRIPE_PRICE_ID_PRO", PRICE_PRO)
             .set("STRIPE_PRICE_ID_SCALE", PRICE_SCALE)
             .set("STRIPE_PRICE_ID_SCALE_OVERAGE", PRICE_SCALE_OVERAGE)
-            .set("PLANGATE_RETURN_ORIGINS", "https://app.example.com")
+            .with_return_urls()
+    }
+
+    /// Sells pro and scale through a fake Razorpay of this test, in rupees; alone or beside Stripe.
+    pub(crate) fn with_razorpay(mut self) -> Self {
+        let fake = FakeRazorpay::start();
+        fake.add_plan(FakePlan::monthly(PLAN_PRO, 399_900));
+        fake.add_plan(FakePlan::monthly(PLAN_SCALE, 1_599_900));
+        let base = fake.base().origin().ascii_serialization();
+        self.razorpay = Some(fake);
+        self.set("RAZORPAY_API_BASE", base)
+            .set("RAZORPAY_KEY_ID", fake_razorpay::KEY_ID)
+            .set("RAZORPAY_KEY_SECRET", fake_razorpay::KEY_SECRET)
+            .set("RAZORPAY_WEBHOOK_SECRET", fake_razorpay::WEBHOOK_SECRET)
+            .set("RAZORPAY_PLAN_ID_PRO", PLAN_PRO)
+            .set("RAZORPAY_PLAN_ID_SCALE", PLAN_SCALE)
+            .with_return_urls()
+    }
+
+    fn with_return_urls(self) -> Self {
+        self.set("PLANGATE_RETURN_ORIGINS", "https://app.example.com")
             .set("PLANGATE_SUCCESS_URL", "https://app.example.com/paid")
             .set("PLANGATE_CANCEL_URL", "https://app.example.com/plans")
     }
@@ -111,6 +136,9 @@ impl TestAppBuilder {
         if let Some(stripe) = &self.stripe {
             stripe.set_now(clock.now());
         }
+        if let Some(razorpay) = &self.razorpay {
+            razorpay.set_now(clock.now());
+        }
         let url = SecretString::from(database.url.clone());
         let served = serve(config, url, clock.clone()).await;
         TestApp {
@@ -123,6 +151,7 @@ impl TestAppBuilder {
                 .unwrap(),
             clock,
             stripe: self.stripe,
+            razorpay: self.razorpay,
             database,
             may_leave_events: self.may_leave_events,
         }
@@ -133,11 +162,12 @@ impl TestAppBuilder {
 pub(crate) struct TestApp {
     /// `http://127.0.0.1:<port>`.
     pub(crate) base: String,
-    /// Of the service alone; [`TestApp::advance`] moves the fake Stripe's too.
+    /// Of the service alone; [`TestApp::advance`] moves the fakes' too.
     pub(crate) clock: TestClock,
     pub(crate) database: TestDatabase,
     client: reqwest::Client,
     stripe: Option<FakeStripe>,
+    razorpay: Option<FakeRazorpay>,
     may_leave_events: bool,
     /// `None` once it was stopped.
     served: Option<Served>,
@@ -154,10 +184,16 @@ impl TestApp {
         Self::builder().with_stripe().start().await
     }
 
+    /// An application that sells through a fake Razorpay.
+    pub(crate) async fn with_razorpay() -> Self {
+        Self::builder().with_razorpay().start().await
+    }
+
     pub(crate) fn builder() -> TestAppBuilder {
         let builder = TestAppBuilder {
             variables: HashMap::new(),
             stripe: None,
+            razorpay: None,
             may_leave_events: false,
         };
         builder
@@ -211,18 +247,28 @@ impl TestApp {
         self.stripe.as_ref().expect("the application has a Stripe")
     }
 
+    /// The fake Razorpay of [`TestApp::with_razorpay`].
+    pub(crate) fn razorpay(&self) -> &FakeRazorpay {
+        let razorpay = self.razorpay.as_ref();
+        razorpay.expect("the application has a Razorpay")
+    }
+
+    /// Delivers Razorpay's events one after another; each must be accepted. Returns the answers' bodies.
+    pub(crate) async fn deliver_razorpay<'a>(
+        &self,
+        events: impl IntoIterator<Item = &'a FakeEvent>,
+    ) -> Vec<Value> {
+        let url = format!("{}/webhook/razorpay", self.base);
+        accepted(self.razorpay().deliver(&url, events).await)
+    }
+
     /// Delivers events, signed at the test's time, one after another; each must be accepted. Returns the answers' bodies.
     pub(crate) async fn deliver<'a>(
         &self,
         events: impl IntoIterator<Item = &'a Value>,
     ) -> Vec<Value> {
         let url = format!("{}/webhook/stripe", self.base);
-        let answers = self.stripe().deliver(&url, events, self.clock.now()).await;
-        let bodies = answers.into_iter().map(|(status, body)| {
-            assert_eq!(status, 200, "{body}");
-            serde_json::from_str(&body).unwrap()
-        });
-        bodies.collect()
+        accepted(self.stripe().deliver(&url, events, self.clock.now()).await)
     }
 
     /// Applies every webhook that is due, as the jobs would.
@@ -249,6 +295,9 @@ impl TestApp {
         self.clock.set(now);
         if let Some(stripe) = &self.stripe {
             stripe.set_now(now);
+        }
+        if let Some(razorpay) = &self.razorpay {
+            razorpay.set_now(now);
         }
     }
 
@@ -287,6 +336,14 @@ impl Drop for TestApp {
             .unwrap();
         assert_eq!(left, 0, "webhooks were left in the inbox");
     }
+}
+
+fn accepted(answers: Vec<(u16, String)>) -> Vec<Value> {
+    let bodies = answers.into_iter().map(|(status, body)| {
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    });
+    bodies.collect()
 }
 
 struct Served {
