@@ -33,6 +33,7 @@ mod operations;
 mod overage;
 mod plan_context;
 mod plans;
+mod provider_contract;
 mod reservations;
 mod stripe_provider;
 mod stripe_sdk;
