@@ -30,13 +30,12 @@ impl Razorpay {
         &self,
         request: &CheckoutRequest,
     ) -> Result<CheckoutSession, ProviderError> {
-        let made = match self.made_before(request).await? {
-            Some(made) => made,
-            None => {
-                let plan = self.look_at_plan(&request.base_price_id).await?;
-                let body = subscription(request, plan.total_count()?);
-                self.post("/subscriptions", &body).await?
-            }
+        let made = if let Some(made) = self.made_before(request).await? {
+            made
+        } else {
+            let plan = self.look_at_plan(&request.base_price_id).await?;
+            let body = subscription(request, plan.total_count()?);
+            self.post("/subscriptions", &body).await?
         };
         // The address also where it was paid meanwhile: what is handed out is what was made.
         let url = made.short_url.clone();

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::super::refunds::unused;
 use super::super::wire::mark;
 use super::script::{Answer, Script, list, no, ok};
-use crate::providers::{
-    DisputeState, PaidFor, Provider as _, ProviderCharge, ProviderError, RefundShare,
-};
+use crate::providers::DisputeState::{self, Lost, UnderReview, Won};
+use crate::providers::{PaidFor, Provider as _, ProviderCharge, ProviderError, RefundShare};
 
 const KEY: &str = "refund:sub_1";
 const INVOICES: &str = "GET /v1/invoices count=100 skip=0 subscription_id=sub_1";
@@ -210,7 +209,6 @@ async fn all_disputes_of_a_payment_are_looked_for() {
         let charge = script.razorpay().charge("pay_1", told_by).await;
         (charge.unwrap().dispute, script.asked())
     };
-    use DisputeState::{Lost, UnderReview, Won};
     for (statuses, state) in [
         (&["open"][..], Some(UnderReview)),
         (&["under_review"], Some(UnderReview)),
