@@ -1,6 +1,9 @@
 //! The fake against what is documented of Razorpay: it must refuse what Razorpay refuses, or tests that pass here prove
 //! nothing about the real one.
 
+mod delivery;
+mod lifecycle;
+mod money;
 mod selling;
 
 use serde_json::{Value, json};
