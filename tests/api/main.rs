@@ -34,6 +34,7 @@ mod overage;
 mod plan_context;
 mod plans;
 mod provider_contract;
+mod razorpay_sdk;
 mod reservations;
 mod stripe_provider;
 mod stripe_sdk;

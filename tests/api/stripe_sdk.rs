@@ -1,9 +1,5 @@
 //! The fake Stripe against Stripe's own library, which `tests/sdk` drives, and what was recorded of that.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
 use chrono::{DateTime, Utc};
 use plangate::providers::transport::{RetryPolicy, Timeouts};
 use plangate::providers::{Provider, SignatureFault, WebhookError};
@@ -13,54 +9,15 @@ use serde_json::{Value, json};
 use crate::fake_stripe::{
     Endpoint, FakePrice, FakeStripe, Fault, SECRET_KEY, WEBHOOK_SECRET, sign,
 };
-
-/// The interpreter with the packages of `tests/sdk/requirements.txt`.
-const PYTHON: &str = "PLANGATE_SDK_PYTHON";
-/// Set, it has the golden files written anew.
-const WRITE_GOLDEN: &str = "PLANGATE_SDK_WRITE_GOLDEN";
+use crate::support::sdk::{drive, golden};
 
 #[test]
 #[ignore = "needs Python with Stripe's SDK: .ci/run prepares it"]
 fn stripes_own_library_finds_nothing_wrong_with_the_fake() {
-    let python = std::env::var_os(PYTHON).filter(|name| !name.is_empty());
-    let python = python.unwrap_or_else(|| {
-        panic!(
-            "{PYTHON} must name a Python that has tests/sdk/requirements.txt: python3 -m venv /tmp/sdk && \
-             /tmp/sdk/bin/pip install -r tests/sdk/requirements.txt && export {PYTHON}=/tmp/sdk/bin/python"
-        )
-    });
     let fake = shop();
-    let mut script = Command::new(python)
-        // No bytecode is left beside the script, and nothing of the user's own changes what it does.
-        .args(["-B", "-E", "-s", "-X", "utf8"])
-        .arg(sdk_tests().join("stripe_sdk.py"))
-        .args([
-            fake.base().as_str().trim_end_matches('/'),
-            SECRET_KEY,
-            WEBHOOK_SECRET,
-        ])
-        .arg(sdk_tests().join("golden"))
-        .args(std::env::var_os(WRITE_GOLDEN).map(|_| "--write-golden"))
-        .env("no_proxy", "127.0.0.1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the interpreter starts");
-    let mut answers = script.stdin.take().expect("it is piped");
-    for act in BufReader::new(script.stdout.take().expect("it is piped")).lines() {
-        let act: Vec<Value> = serde_json::from_str(&act.unwrap()).expect("acts are JSON arrays");
-        let answer = perform(&fake, &act);
-        // If the script is gone its status tells more than the broken pipe.
-        if writeln!(answers, "{answer}").is_err() {
-            break;
-        }
-    }
-    drop(answers);
-    let status = script.wait().expect("the script ends");
-    assert!(
-        status.success(),
-        "{status}; what the library missed is on stderr"
-    );
+    let base = fake.base().as_str().trim_end_matches('/');
+    let arguments = [base, SECRET_KEY, WEBHOOK_SECRET];
+    drive("stripe_sdk.py", &arguments, |act| perform(&fake, act));
 }
 
 /// One step of the recording: an act, or a request and what came of it.
@@ -138,15 +95,6 @@ fn the_fake_signs_as_stripes_own_library_does() {
         let delivery = sign(vector.body, &vector.secret, at);
         assert_eq!(delivery.signature, vector.header, "{}", delivery.body);
     }
-}
-
-fn sdk_tests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
-}
-
-fn golden(name: &str) -> String {
-    let path = sdk_tests().join("golden").join(name);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A fake with everything that the script buys.

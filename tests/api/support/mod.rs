@@ -7,5 +7,6 @@ pub(crate) mod cluster;
 pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod scratch;
+pub(crate) mod sdk;
 pub(crate) mod shop;
 pub(crate) mod steps;
