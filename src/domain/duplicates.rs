@@ -124,6 +124,12 @@ mod tests {
             access_ends_at: Some(day(6)),
             ..named("b", "pro", 0)
         };
+        let cancelled_with_time_left = Subscription {
+            status: S::Canceled,
+            ..ending.clone()
+        };
+        assert_eq!(cancelled_with_time_left.access(day(5)), Access::Live);
+        assert_eq!(judged(&[pro.clone(), cancelled_with_time_left]), None);
         assert_eq!(judged(&[pro.clone(), granted]), None);
         assert_eq!(judged(&[pro.clone(), over]), None);
         assert_eq!(judged(&[pro.clone(), ending]), Some(found("a", &["b"])));

@@ -149,6 +149,7 @@ pub(super) fn report(status: SubscriptionStatus, tier: &str) -> Report {
         cancel_at_period_end: false,
         cancel_at: None,
         ended_at: None,
+        paid_until: None,
         was_paid: false,
         unpaid_since: None,
         trial_end: None,

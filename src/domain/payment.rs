@@ -163,19 +163,8 @@ impl Circumstances {
 /// Says of a subscription that has ended what is known of it, but that its end is one without grace.
 pub fn forfeiting(ended: &Subscription) -> Report {
     Report {
-        status: ended.status,
-        plan: ended.plan.clone(),
-        anchor: ended.anchor,
-        current_period_start: ended.current_period_start,
-        current_period_end: ended.current_period_end,
-        cancel_at_period_end: ended.cancel_at_period_end,
-        cancel_at: ended.access_ends_at,
-        ended_at: ended.ended_at,
-        was_paid: true,
-        unpaid_since: None,
-        trial_end: ended.trial_end,
-        planned: ended.planned.clone(),
         end_with_grace: false,
+        ..ended.restated()
     }
 }
 

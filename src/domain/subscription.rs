@@ -159,6 +159,26 @@ pub enum Access {
 }
 
 impl Subscription {
+    /// Says again what is known of it.
+    pub fn restated(&self) -> Report {
+        Report {
+            status: self.status,
+            plan: self.plan.clone(),
+            anchor: self.anchor,
+            current_period_start: self.current_period_start,
+            current_period_end: self.current_period_end,
+            cancel_at_period_end: self.cancel_at_period_end,
+            cancel_at: self.access_ends_at,
+            ended_at: self.ended_at,
+            paid_until: self.access_ends_at,
+            was_paid: true,
+            unpaid_since: None,
+            trial_end: self.trial_end,
+            planned: self.planned.clone(),
+            end_with_grace: true,
+        }
+    }
+
     /// The table "Plan in force" of PRODUCT section 2, for one subscription.
     pub fn access(&self, now: DateTime<Utc>) -> Access {
         let scheduled_end = self.access_ends_at.filter(|end| *end <= now);
@@ -181,9 +201,12 @@ impl Subscription {
                 Some(end) if now < end && !self.lapsed => Access::Live,
                 _ => Access::Lapsed,
             },
-            SubscriptionStatus::Unpaid
-            | SubscriptionStatus::Canceled
-            | SubscriptionStatus::Paused => Access::Lapsed,
+            // Only what is paid for beyond the end leaves a cancelled one without a lapse.
+            SubscriptionStatus::Canceled => match self.access_ends_at {
+                Some(end) if now < end && !self.lapsed => Access::Live,
+                _ => Access::Lapsed,
+            },
+            SubscriptionStatus::Unpaid | SubscriptionStatus::Paused => Access::Lapsed,
         }
     }
 
@@ -208,7 +231,8 @@ impl Subscription {
             SubscriptionStatus::Expired => self.current_period_end,
             SubscriptionStatus::Trialing
             | SubscriptionStatus::Active
-            | SubscriptionStatus::PastDue => self.access_ends_at,
+            | SubscriptionStatus::PastDue
+            | SubscriptionStatus::Canceled => self.access_ends_at,
             _ => None,
         };
         match paid_until {
@@ -259,6 +283,8 @@ pub struct Report {
     pub cancel_at: Option<DateTime<Utc>>,
     /// Ended at.
     pub ended_at: Option<DateTime<Utc>>,
+    /// Until when what was paid for outlasts a cancellation; `None`: it takes the plan at once.
+    pub paid_until: Option<DateTime<Utc>>,
     /// Whether something was ever paid for it, as far as its provider shows.
     pub was_paid: bool,
     /// Since when a renewal is not paid, where its provider shows it.
@@ -297,10 +323,19 @@ impl Subscription {
             return None;
         }
         let pays = |status: S| matches!(status, S::Trialing | S::Active);
+        // Past due means that an earlier payment succeeded, even where this is the first we hear of it.
+        let had_access = report.status == S::PastDue
+            || report.was_paid
+            || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
+        let outlasting = report.paid_until.filter(|end| {
+            let ends_in_order =
+                report.status == S::Canceled && report.end_with_grace && !self.lapsed;
+            ends_in_order && had_access && now < *end
+        });
         // Not `access`: an end known in advance is a lapse by the clock, and renewing after it is new activity.
         let was_live = pays(self.status) && self.access_ends_at.is_none_or(|end| now < end);
-        let access_ends_at = report
-            .cancel_at
+        let access_ends_at = outlasting
+            .or(report.cancel_at)
             .or(if report.cancel_at_period_end {
                 report.current_period_end
             } else {
@@ -340,13 +375,13 @@ impl Subscription {
                     });
                 }
             }
+            // No lapse yet: the clock brings it about.
+            S::Canceled if outlasting.is_some() => {}
             S::PastDue | S::Unpaid | S::Canceled if !lapsed => {
-                // Past due means that an earlier payment succeeded, even where this is the first we hear of it.
-                let had_access = report.status == S::PastDue
-                    || report.was_paid
-                    || !matches!(self.status, S::Incomplete | S::IncompleteExpired);
                 let ended = match report.status {
-                    S::Canceled => earliest(report.ended_at, report.unpaid_since),
+                    S::Canceled => {
+                        earliest(report.paid_until.or(report.ended_at), report.unpaid_since)
+                    }
                     _ if report.unpaid_since.is_some() => report.unpaid_since,
                     // The payment that fails is the renewal's where a paid period is over: access was paid until then.
                     _ if was_live => self.current_period_end.max(

@@ -88,6 +88,7 @@ impl Customer {
             current_period_start: None,
             current_period_end: None,
             cancel_at: step.cancel_in.map(|hours| now + TimeDelta::hours(hours)),
+            paid_until: step.cancel_in.map(|hours| now + TimeDelta::hours(hours)),
             ended_at: step.status.is_terminal().then_some(now),
             end_with_grace: step.end_with_grace,
             ..report(step.status, step.tier)

@@ -20,17 +20,18 @@ fn any_report() -> impl Strategy<Value = Report> {
         status,
         proptest::sample::select(vec!["free", "pro", "scale"]),
         any::<bool>(),
-        instant(),
-        instant(),
+        (instant(), instant(), instant()),
         0i64..3,
         proptest::bool::weighted(0.8),
     )
         .prop_map(
-            |(status, tier, cancel_at_period_end, cancel_at, ended_at, month, end_with_grace)| {
+            |(status, tier, cancel_at_period_end, instants, month, end_with_grace)| {
+                let (cancel_at, ended_at, paid_until) = instants;
                 Report {
                     cancel_at_period_end,
                     cancel_at,
                     ended_at,
+                    paid_until,
                     end_with_grace,
                     current_period_start: Some(day(31 * month)),
                     current_period_end: Some(day(31 * (month + 1))),

@@ -154,6 +154,107 @@ fn a_failed_renewal_counts_from_the_end_of_the_paid_period() {
     );
 }
 
+/// Cancelled on the 20th, with what is paid until the 31st.
+fn cancelled_with_time_left() -> Report {
+    Report {
+        ended_at: Some(day(20)),
+        paid_until: Some(day(31)),
+        ..report(S::Canceled, "pro")
+    }
+}
+
+#[test]
+fn what_is_paid_outlasts_a_cancellation_and_a_grace_follows_by_the_clock() {
+    let left = after(&active(), cancelled_with_time_left(), day(20));
+    let told_again = after(&left, cancelled_with_time_left(), day(25));
+    let told_late = after(&left, cancelled_with_time_left(), day(33));
+    let never_seen_paid = Report {
+        was_paid: true,
+        ..cancelled_with_time_left()
+    };
+    let first_heard_of = after(
+        &subscription(S::Incomplete, "pro"),
+        never_seen_paid,
+        day(20),
+    );
+    for (word, ended) in [
+        ("left", left),
+        ("told again", told_again),
+        ("first heard of", first_heard_of),
+    ] {
+        assert_eq!(
+            (ended.access(hour(24 * 31 - 1)), grace_ends(&ended, day(30))),
+            (Access::Live, None),
+            "{word}"
+        );
+        assert_eq!(
+            (ended.access(day(31)), grace_ends(&ended, day(31))),
+            (Access::Lapsed, Some(day(38))),
+            "{word}"
+        );
+    }
+    assert_eq!(told_late.access(day(33)), Access::Lapsed);
+    assert_eq!(grace_ends(&told_late, day(33)), Some(day(38)));
+    let only_heard_of_late = after(&active(), cancelled_with_time_left(), day(33));
+    assert_eq!(grace_ends(&only_heard_of_late, day(33)), Some(day(38)));
+}
+
+#[test]
+fn nothing_outlasts_an_end_that_forfeits_what_is_paid() {
+    let left = after(&active(), cancelled_with_time_left(), day(20));
+    // The money went back, before or after the end was heard of.
+    let refunded = Report {
+        end_with_grace: false,
+        ..cancelled_with_time_left()
+    };
+    for base in [&active(), &left] {
+        let ended = after(base, refunded.clone(), day(21));
+        assert_eq!(ended.access(day(21)), Access::Lapsed);
+        assert_eq!(grace_ends(&ended, day(21)), None);
+        let again = after(&ended, cancelled_with_time_left(), day(22));
+        assert_eq!(again.access(day(22)), Access::Lapsed);
+        assert_eq!(grace_ends(&again, day(22)), None);
+    }
+    // Ended at once after all.
+    let at_once = Report {
+        paid_until: None,
+        ended_at: Some(day(21)),
+        ..report(S::Canceled, "pro")
+    };
+    let ended = after(&left, at_once, day(21));
+    assert_eq!(
+        (ended.access(day(21)), grace_ends(&ended, day(21))),
+        (Access::Lapsed, Some(day(28)))
+    );
+    // Nothing was paid, or the payment failed first.
+    let incomplete = subscription(S::Incomplete, "pro");
+    let never_paid = after(&incomplete, cancelled_with_time_left(), day(20));
+    assert_eq!(never_paid.access(day(21)), Access::Lapsed);
+    assert_eq!(grace_ends(&never_paid, day(21)), None);
+    let past_due = reported(&active(), S::PastDue, day(19));
+    let given_up = after(&past_due, cancelled_with_time_left(), day(20));
+    assert_eq!(
+        (given_up.access(day(21)), grace_ends(&given_up, day(21))),
+        (Access::Lapsed, Some(day(26)))
+    );
+}
+
+#[test]
+fn a_cancellation_at_once_takes_the_plan_whatever_was_planned_before() {
+    // As Stripe says it: the end that was to come is still named.
+    let planned = Report {
+        cancel_at_period_end: true,
+        cancel_at: Some(day(31)),
+        ended_at: Some(day(5)),
+        ..report(S::Canceled, "pro")
+    };
+    let ended = after(&active(), planned, day(5));
+    assert_eq!(
+        (ended.access(day(6)), grace_ends(&ended, day(6))),
+        (Access::Lapsed, Some(day(12)))
+    );
+}
+
 #[test]
 fn an_immediate_cancellation_by_the_customer_starts_a_grace() {
     let gone = reported(&active(), S::Canceled, day(5));

@@ -163,6 +163,7 @@ pub(super) fn report(
         cancel_at_period_end: fetched.cancel_at_period_end,
         cancel_at: fetched.cancel_at,
         ended_at: fetched.ended_at,
+        paid_until: None,
         was_paid: fetched.was_paid,
         unpaid_since: fetched.unpaid_since,
         trial_end: fetched.trial_end,

@@ -144,6 +144,13 @@ mod tests {
             "already-subscribed"
         );
         assert_eq!(verdict(&[ending(now())]), "may");
+        // One that the provider has ended cannot be renewed, however long it still serves.
+        let over = Subscription {
+            status: SubscriptionStatus::Canceled,
+            ..ending(now() + TimeDelta::days(9))
+        };
+        assert_eq!(over.access(now()), Access::Live);
+        assert_eq!(verdict(&[over]), "may");
     }
 
     #[test]
