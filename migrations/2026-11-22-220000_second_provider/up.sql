@@ -16,7 +16,12 @@ CREATE INDEX checkout_sessions_replaces_idx ON checkout_sessions (customer_id, p
 CREATE INDEX checkout_sessions_expiry_idx ON checkout_sessions (expires_at) WHERE state = 'open';
 
 -- When the provider was told to end the subscription with its period, where the intention was kept here until then.
-ALTER TABLE subscription_leases ADD COLUMN end_sent_at TIMESTAMPTZ;
+-- Noted before the provider is asked: an answer that was lost may have had its effect.
+ALTER TABLE subscription_leases
+    ADD COLUMN end_sent_at TIMESTAMPTZ,
+    -- When the provider is told again, because no answer came; NULL: it has answered, or was never told.
+    ADD COLUMN end_retry_at TIMESTAMPTZ;
+CREATE INDEX subscriptions_to_end_idx ON subscriptions (provider, current_period_end) WHERE cancel_at_period_end;
 
 ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_reason_check;
 ALTER TABLE subscription_endings

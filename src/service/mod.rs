@@ -11,6 +11,7 @@ pub mod customer_tokens;
 pub mod customers;
 pub mod grants;
 pub mod ingest_webhook;
+pub(crate) mod intentions;
 pub mod overrides;
 pub mod plans;
 pub mod prices;

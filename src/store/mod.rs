@@ -13,6 +13,7 @@ pub mod customers;
 pub mod denials;
 pub mod embedded;
 pub mod inbox;
+pub mod intended_ends;
 pub mod ledger;
 pub mod migrations;
 pub mod overrides;

@@ -225,6 +225,7 @@ diesel::table! {
         provider_customer_id -> Nullable<Text>,
         changing_until -> Nullable<Timestamptz>,
         end_sent_at -> Nullable<Timestamptz>,
+        end_retry_at -> Nullable<Timestamptz>,
     }
 }
 

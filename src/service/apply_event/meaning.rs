@@ -171,3 +171,26 @@ pub(super) fn report(
         end_with_grace: true,
     }
 }
+
+/// Adds what is known here alone of a subscription whose provider shows no intentions: that it is to end with its period and what is to
+/// follow, until either is carried out; and of one that was cancelled, until when what is paid outlasts that. `end_sent`: the provider
+/// was told to end it with its period. Returns whether it was renewed although it was to end.
+pub(super) fn keep_intention(
+    report: &mut Report,
+    stored: Option<&Subscription>,
+    end_sent: bool,
+    now: DateTime<Utc>,
+) -> bool {
+    let intended_end = stored.and_then(|stored| stored.access_ends_at);
+    report.paid_until = intended_end.filter(|_| end_sent).or(report.ended_at);
+    let Some(stored) = stored.filter(|_| !report.status.is_terminal()) else {
+        return false;
+    };
+    report.cancel_at_period_end = stored.cancel_at_period_end;
+    report.planned = stored
+        .planned
+        .clone()
+        .filter(|planned| now < planned.at && planned.plan.tier != report.plan.tier);
+    let ends = stored.access_ends_at.filter(|_| stored.cancel_at_period_end);
+    ends.is_some_and(|end| report.current_period_end.is_some_and(|later| end < later))
+}

@@ -20,6 +20,8 @@ pub enum Look {
     First,
     /// After the request had its effect.
     Again,
+    /// After the request ended it at once.
+    Ended,
 }
 
 /// What the provider showed, beside what is stored now.
@@ -59,6 +61,7 @@ pub async fn see_now(
         let errand = match look {
             Look::First => Errand::unasked(),
             Look::Again => Errand::request(),
+            Look::Ended => Errand::end(),
         };
         match refresh(context, storefront, provider_subscription_id, errand).await {
             Ok(fetched) => {

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::NotApplied;
-use super::meaning::{owner, plan_of, report};
+use super::meaning::{keep_intention, owner, plan_of, report};
 use super::refresh::{Errand, refresh};
 use crate::domain::plans::Plans;
 use crate::domain::provider_event::{ProviderName, ProviderStatus, ProviderSubscription};
@@ -18,6 +18,7 @@ use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::first_seen;
 use crate::store::audit::{self, AuditRow};
 use crate::store::clock::deciding_time;
+use crate::store::intended_ends;
 use crate::store::pool::{self, StoreError};
 use crate::store::subscriptions::{self, Lease};
 
@@ -92,7 +93,8 @@ pub async fn reconcile_subscriptions(
             for fetched in &listed.items {
                 unseen.remove(&fetched.id);
             }
-            let suspects = suspects(context, provider, listed.items, &mut found.checked).await?;
+            let side = Side::of(storefront);
+            let suspects = suspects(context, side, listed.items, &mut found.checked).await?;
             for id in suspects {
                 look_closer(context, storefront, actor, repair, id, &mut found).await?;
             }
@@ -124,7 +126,7 @@ pub async fn open_here(
 /// The ids of those that seem to differ. A webhook may be on its way, so each is looked at once more.
 async fn suspects(
     context: &Context,
-    provider: ProviderName,
+    side: Side,
     listed: Vec<ProviderSubscription>,
     checked: &mut u64,
 ) -> Result<Vec<String>, StoreError> {
@@ -134,7 +136,7 @@ async fn suspects(
         let plans = rules.book.refresh(conn)?;
         let (mut suspects, mut compared) = (Vec::new(), 0);
         for fetched in listed {
-            let Some((_, drift)) = compare(conn, provider, &plans, &fetched, now)? else {
+            let Some((_, drift)) = compare(conn, side, &plans, &fetched, now)? else {
                 continue;
             };
             compared += 1;
@@ -158,7 +160,7 @@ async fn look_closer(
     id: String,
     found: &mut SubscriptionReconciliation,
 ) -> Result<(), ReconcileError> {
-    let provider = storefront.provider.name();
+    let (provider, side) = (storefront.provider.name(), Side::of(storefront));
     let fetched = match storefront.provider.fetch_subscription(&id).await {
         Ok(fetched) => Some(fetched),
         Err(ProviderError::NotFound) => None,
@@ -178,7 +180,7 @@ async fn look_closer(
             let Some(fetched) = fetched else {
                 return missing(conn, provider, &id);
             };
-            let compared = compare(conn, provider, &plans, &fetched, now)?;
+            let compared = compare(conn, side, &plans, &fetched, now)?;
             Ok::<_, StoreError>(compared.and_then(|(customer_id, drift)| {
                 let (stored, there) = drift?;
                 Some(SubscriptionDrift {
@@ -255,16 +257,37 @@ async fn note(
     .await
 }
 
+/// The provider's side of a comparison.
+#[derive(Clone, Copy)]
+struct Side {
+    provider: ProviderName,
+    /// Whether it shows what is to become of a subscription; else that is no difference.
+    shows_intentions: bool,
+}
+
+impl Side {
+    fn of(storefront: &Storefront) -> Self {
+        Self {
+            provider: storefront.provider.name(),
+            shows_intentions: storefront.provider.capabilities().shows_intentions,
+        }
+    }
+}
+
 /// What differs of a subscription: what is stored, and what the provider says. `None` at first: it is nobody's here.
 type Compared = Option<(String, Option<(Option<Shown>, Shown)>)>;
 
 fn compare(
     conn: &mut PgConnection,
-    provider: ProviderName,
+    side: Side,
     plans: &Plans,
     fetched: &ProviderSubscription,
     now: DateTime<Utc>,
 ) -> Result<Compared, StoreError> {
+    let Side {
+        provider,
+        shows_intentions,
+    } = side;
     let lease = Lease {
         fence: 0,
         customer: subscriptions::owner(conn, provider, &fetched.id)?,
@@ -309,7 +332,11 @@ fn compare(
         // It came and went before anybody here knew of it: nothing depends on it.
         return Ok(Some((customer, None)));
     }
-    let report = report(fetched, status, plan, stored.as_ref(), now);
+    let mut report = report(fetched, status, plan, stored.as_ref(), now);
+    if !shows_intentions {
+        let end_sent = intended_ends::told(conn, provider, &fetched.id)?.sent_at.is_some();
+        keep_intention(&mut report, stored.as_ref(), end_sent, now);
+    }
     let base = stored.clone().unwrap_or_else(|| {
         let started = fetched.started_at.unwrap_or(now);
         first_seen(provider, &fetched.id, &report, started)

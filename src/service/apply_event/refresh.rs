@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::meaning::{Owner, owner, plan_of, planned, report};
+use super::meaning::{Owner, keep_intention, owner, plan_of, planned, report};
 use super::second_subscriptions::{self, Written};
 use super::{NotApplied, settle};
 use crate::domain::provider_event::{
@@ -19,7 +19,9 @@ use crate::store::clock::deciding_time;
 use crate::store::inbox::{self, Claim, Status};
 use crate::store::pool::{self, StoreError};
 use crate::store::subscriptions::{self, Cause, Lease};
-use crate::store::{charges, customers, provider_customers, subscription_endings};
+use crate::store::{
+    charges, customers, intended_ends, provider_customers, subscription_endings,
+};
 
 /// A checkout that ran through.
 pub(super) struct Purchase {
@@ -42,6 +44,8 @@ enum AskedBy {
     Event(Claim),
     /// Somebody who changes it and waits for the answer.
     Request,
+    /// Somebody who ended it at once.
+    End,
     /// Nobody: we look on our own account.
     Nobody,
 }
@@ -71,6 +75,15 @@ impl Errand {
         }
     }
 
+    /// Somebody asks for it who ended it at once: nothing that is paid outlasts that.
+    pub(super) const fn end() -> Self {
+        Self {
+            asked_by: AskedBy::End,
+            purchase: None,
+            payment: None,
+        }
+    }
+
     /// Nobody asks for it.
     pub(super) const fn unasked() -> Self {
         Self {
@@ -91,7 +104,7 @@ impl Errand {
     fn cause(&self) -> Cause<'_> {
         match &self.asked_by {
             AskedBy::Event(claim) => Cause::Webhook(&claim.event_id),
-            AskedBy::Request => Cause::Request,
+            AskedBy::Request | AskedBy::End => Cause::Request,
             AskedBy::Nobody => Cause::Job,
         }
     }
@@ -116,6 +129,7 @@ pub(super) async fn refresh(
         }
     };
     let meter = context.meter.clone();
+    let shows_intentions = storefront.provider.capabilities().shows_intentions;
     let newly_bound = lease.customer.is_none();
     let shown = Fetched {
         change_unpaid: fetched.change_unpaid,
@@ -145,6 +159,19 @@ pub(super) async fn refresh(
             let planned = planned(conn, provider, &plans, &fetched, &plan)?;
             let mut report = report(&fetched, status, plan, stored.as_ref(), now);
             report.planned = planned;
+            if !shows_intentions {
+                let end_sent = intended_ends::told(conn, provider, &fetched.id)?.sent_at.is_some();
+                if keep_intention(&mut report, stored.as_ref(), end_sent, now) {
+                    tracing::error!(
+                        %provider,
+                        subscription = fetched.id,
+                        "a subscription was renewed that was to end: it ends with the new period, and an operator must look at what was paid"
+                    );
+                }
+            }
+            if matches!(errand.asked_by, AskedBy::End) {
+                report.paid_until = None;
+            }
             report.end_with_grace =
                 !status.is_terminal() || leaves_grace(conn, &owner.customer, stored.as_ref(), now)?;
             let base = stored.clone().unwrap_or_else(|| {
