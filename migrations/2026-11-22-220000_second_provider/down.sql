@@ -6,7 +6,7 @@ ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_share_chec
     DROP CONSTRAINT subscription_endings_reason_check;
 ALTER TABLE subscription_endings
     ADD CONSTRAINT subscription_endings_reason_check CHECK (reason IN ('duplicate', 'full_refund', 'dispute_lost'));
-DROP INDEX subscriptions_to_end_idx;
+DROP INDEX subscriptions_to_end_idx, subscriptions_awaiting_payment_idx;
 ALTER TABLE subscription_leases DROP COLUMN end_sent_at, DROP COLUMN end_retry_at;
 DROP INDEX checkout_sessions_expiry_idx, checkout_sessions_replaces_idx;
 ALTER TABLE checkout_sessions DROP COLUMN replaces, DROP COLUMN starts_at, DROP COLUMN claimed_until;

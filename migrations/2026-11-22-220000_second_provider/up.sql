@@ -21,6 +21,7 @@ ALTER TABLE subscription_leases
     ADD COLUMN end_sent_at TIMESTAMPTZ,
     -- When the provider is told again, because no answer came; NULL: it has answered, or was never told.
     ADD COLUMN end_retry_at TIMESTAMPTZ;
+CREATE INDEX subscriptions_awaiting_payment_idx ON subscriptions (provider, updated_at) WHERE status = 'incomplete';
 CREATE INDEX subscriptions_to_end_idx ON subscriptions (provider, current_period_end) WHERE cancel_at_period_end;
 
 ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_reason_check;

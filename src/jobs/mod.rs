@@ -3,6 +3,7 @@
 mod cluster;
 mod endings;
 mod inbox;
+mod intended_ends;
 mod queue;
 mod stale;
 mod usage;
@@ -42,6 +43,13 @@ impl Jobs {
         }
         spawn(&mut running, "inbox-wake", context, &token, inbox::wake);
         spawn(&mut running, "endings", context, &token, endings::work);
+        spawn(
+            &mut running,
+            "intended-ends",
+            context,
+            &token,
+            intended_ends::watch,
+        );
         spawn(&mut running, "stale", context, &token, stale::watch);
         for _ in 0..USAGE_WORKERS {
             spawn(&mut running, "usage", context, &token, usage::work);

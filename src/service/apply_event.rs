@@ -13,6 +13,7 @@ mod reconcile;
 mod refresh;
 mod refused_usage;
 mod second_subscriptions;
+mod stale_checkouts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use self::reconcile::{
     reconcile_subscriptions,
 };
 use self::refresh::{Errand, Purchase, refresh};
+pub use self::stale_checkouts::close_stale_checkouts;
 use super::context::Context;
 use super::usage_reports::flush_soon;
 use crate::domain::provider_event::{Hint, ProviderName};

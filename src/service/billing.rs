@@ -15,14 +15,18 @@
 mod cancel;
 mod change_plan;
 mod errors;
+mod intended_ends;
+mod intending;
 mod portal;
 mod resume;
 mod subject;
+mod successor;
 mod turn;
 
 pub use cancel::{CancelWhen, cancel};
 pub use change_plan::{NewPlan, change_plan};
 pub use errors::BillingError;
+pub use intended_ends::send_ends;
 pub use portal::{Visit, open_portal};
 pub use resume::resume;
 

@@ -174,3 +174,56 @@ pub fn of_session(
         .first(conn)
         .optional()
 }
+
+/// An attempt whose session was handed out.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct OpenSession {
+    /// Whose.
+    pub customer_id: String,
+    /// Ours.
+    pub attempt_id: Uuid,
+    /// The provider's id of the session.
+    pub session_id: String,
+}
+
+/// Open attempts whose session should have closed before `expired_before`, without those that were looked at since `seen_before`; the
+/// longest overdue first.
+pub fn stale(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    expired_before: DateTime<Utc>,
+    seen_before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<Vec<OpenSession>> {
+    checkout_sessions::table
+        .filter(checkout_sessions::state.eq("open"))
+        .filter(checkout_sessions::expires_at.lt(expired_before))
+        .filter(checkout_sessions::provider.eq(provider.as_str()))
+        .filter(checkout_sessions::updated_at.lt(seen_before))
+        .filter(checkout_sessions::session_id.is_not_null())
+        .order(checkout_sessions::expires_at)
+        .limit(limit)
+        .select((
+            checkout_sessions::customer_id,
+            checkout_sessions::attempt_id,
+            checkout_sessions::session_id.assume_not_null(),
+        ))
+        .load(conn)
+}
+
+/// Remembers that an open attempt was looked at in vain, so that the next round begins with others.
+pub fn mark_seen(
+    conn: &mut PgConnection,
+    customer: &str,
+    attempt: Uuid,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(
+        checkout_sessions::table
+            .find((customer, attempt))
+            .filter(checkout_sessions::state.eq("open")),
+    )
+    .set(checkout_sessions::updated_at.eq(now))
+    .execute(conn)?;
+    Ok(())
+}

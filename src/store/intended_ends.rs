@@ -38,9 +38,7 @@ pub fn due(
     let untold = subscription_leases::end_sent_at
         .is_null()
         .or(subscription_leases::end_retry_at.is_not_null())
-        .or(subscription_leases::end_sent_at
-            .lt(subscriptions::current_period_start)
-            .is_not_distinct_from(true));
+        .or(subscription_leases::end_sent_at.lt(subscriptions::current_period_start));
     subscriptions::table
         .inner_join(subscription_leases::table.on(same))
         .filter(subscriptions::provider.eq(provider.as_str()))

@@ -178,6 +178,24 @@ pub fn overdue(
         .load(conn)
 }
 
+/// The provider's ids of subscriptions whose first payment is still to come and that were not looked at since `seen_before`, longest
+/// unseen first.
+pub fn awaiting_payment(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    seen_before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<Vec<String>> {
+    subscriptions::table
+        .filter(subscriptions::provider.eq(provider.as_str()))
+        .filter(subscriptions::status.eq(SubscriptionStatus::Incomplete.as_str()))
+        .filter(subscriptions::updated_at.lt(seen_before))
+        .order(subscriptions::updated_at)
+        .limit(limit)
+        .select(subscriptions::provider_subscription_id)
+        .load(conn)
+}
+
 /// The provider's ids of all subscriptions that have not ended here, each with its customer.
 pub fn open_at(
     conn: &mut PgConnection,

@@ -110,6 +110,7 @@ impl From<BillingError> for Problem {
             BillingError::Granted
             | BillingError::Ended
             | BillingError::NothingToResume
+            | BillingError::EndSent
             | BillingError::NoPortal
             | BillingError::InProgress => ProblemKind::Conflict,
             BillingError::PriceMismatch => ProblemKind::PriceMismatch,
@@ -336,6 +337,7 @@ mod tests {
             (BillingError::ChangeUnpaid, K::PaymentDue, ""),
             (BillingError::from(rejected(402)), K::PaymentDue, ""),
             (BillingError::NothingToResume, K::Conflict, ""),
+            (BillingError::EndSent, K::Conflict, ""),
             (BillingError::NoProviderCustomer, K::NoProviderCustomer, ""),
             (BillingError::NoPortal, K::Conflict, ""),
             (BillingError::InProgress, K::Conflict, ""),

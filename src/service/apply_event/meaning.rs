@@ -191,6 +191,8 @@ pub(super) fn keep_intention(
         .planned
         .clone()
         .filter(|planned| now < planned.at && planned.plan.tier != report.plan.tier);
-    let ends = stored.access_ends_at.filter(|_| stored.cancel_at_period_end);
+    let ends = stored
+        .access_ends_at
+        .filter(|_| stored.cancel_at_period_end);
     ends.is_some_and(|end| report.current_period_end.is_some_and(|later| end < later))
 }

@@ -20,7 +20,7 @@ const SEEN_FOR: TimeDelta = TimeDelta::hours(1);
 /// A round of more would keep the provider from answering customers.
 const ROUND: i64 = 50;
 
-/// Fetches live subscriptions anew whose period ended without news, until the token is cancelled. Returns how many were
+/// Fetches live subscriptions anew whose period ended without news, and those whose first payment is still to come, until the token is cancelled. Returns how many were
 /// brought up to date.
 ///
 /// # Errors
@@ -45,8 +45,11 @@ async fn refresh_overdue_of(
     let clock = Arc::clone(context.clock());
     let overdue: Vec<String> = pool::run(&context.pool, move |conn| {
         let now = deciding_time(conn, clock.as_ref())?;
-        subscriptions::overdue(conn, provider, now - NEWS_TAKES, now - SEEN_FOR, ROUND)
-            .map_err(StoreError::from)
+        let seen = now - SEEN_FOR;
+        let mut overdue = subscriptions::overdue(conn, provider, now - NEWS_TAKES, seen, ROUND)?;
+        // There may be no event of a first payment that never comes.
+        overdue.extend(subscriptions::awaiting_payment(conn, provider, seen, ROUND)?);
+        Ok::<_, StoreError>(overdue)
     })
     .await?;
     let mut refreshed = 0;

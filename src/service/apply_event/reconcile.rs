@@ -334,7 +334,9 @@ fn compare(
     }
     let mut report = report(fetched, status, plan, stored.as_ref(), now);
     if !shows_intentions {
-        let end_sent = intended_ends::told(conn, provider, &fetched.id)?.sent_at.is_some();
+        let end_sent = intended_ends::told(conn, provider, &fetched.id)?
+            .sent_at
+            .is_some();
         keep_intention(&mut report, stored.as_ref(), end_sent, now);
     }
     let base = stored.clone().unwrap_or_else(|| {

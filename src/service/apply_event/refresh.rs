@@ -19,9 +19,7 @@ use crate::store::clock::deciding_time;
 use crate::store::inbox::{self, Claim, Status};
 use crate::store::pool::{self, StoreError};
 use crate::store::subscriptions::{self, Cause, Lease};
-use crate::store::{
-    charges, customers, intended_ends, provider_customers, subscription_endings,
-};
+use crate::store::{charges, customers, intended_ends, provider_customers, subscription_endings};
 
 /// A checkout that ran through.
 pub(super) struct Purchase {
@@ -90,6 +88,14 @@ impl Errand {
             asked_by: AskedBy::Nobody,
             purchase: None,
             payment: None,
+        }
+    }
+
+    /// A checkout sold it.
+    pub(super) fn bought(self, purchase: Purchase) -> Self {
+        Self {
+            purchase: Some(purchase),
+            ..self
         }
     }
 

@@ -4,12 +4,14 @@ use diesel::prelude::*;
 use uuid::Uuid;
 
 use super::BillingError;
-use super::turn::in_turn;
+use super::successor::drop_successor;
+use super::turn::{Held, in_turn};
 use crate::domain::ids::CustomerId;
 use crate::domain::provider_event::ProviderName;
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::{Subscription, SubscriptionStatus};
 use crate::providers::FinalInvoice;
 use crate::service::context::Context;
+use crate::service::intentions::Intention;
 use crate::store::pool;
 use crate::store::subscriptions;
 
@@ -29,21 +31,15 @@ pub async fn cancel(
     when: CancelWhen,
 ) -> Result<Uuid, BillingError> {
     let cancelled = in_turn(context, &customer, async |held| {
-        let id = held.subscription.provider_subscription_id.clone();
+        let shows_intentions = held.provider().capabilities().shows_intentions;
         match when {
-            CancelWhen::PeriodEnd if ends_with_its_period(&held.subscription) => return Ok(()),
-            CancelWhen::PeriodEnd => {
-                held.renew().await?;
-                held.provider().cancel_at_period_end(&id).await?;
+            CancelWhen::PeriodEnd if shows_intentions => end_with_period(held).await,
+            CancelWhen::PeriodEnd if has_a_period(&held.subscription) => {
+                intend_to_end(held, &customer).await
             }
-            CancelWhen::Now => {
-                held.tell_usage(&customer).await?;
-                held.renew().await?;
-                held.provider().cancel_now(&id, FinalInvoice::Drawn).await?;
-            }
+            // Nothing is paid that could run out first.
+            CancelWhen::PeriodEnd | CancelWhen::Now => end_at_once(held, &customer).await,
         }
-        held.look_again().await?;
-        Ok(())
     })
     .await;
     match cancelled {
@@ -51,6 +47,44 @@ pub async fn cancel(
         Err(BillingError::Ended) => latest(context, customer).await,
         other => other,
     }
+}
+
+async fn end_with_period(held: &mut Held<'_>) -> Result<(), BillingError> {
+    if ends_with_its_period(&held.subscription) {
+        return Ok(());
+    }
+    held.renew().await?;
+    let id = &held.subscription.provider_subscription_id;
+    held.provider().cancel_at_period_end(id).await?;
+    held.look_again().await?;
+    Ok(())
+}
+
+/// The provider would show nothing of it and could not take it back: it is told shortly before.
+async fn intend_to_end(held: &mut Held<'_>, customer: &CustomerId) -> Result<(), BillingError> {
+    drop_successor(held).await?;
+    let end = Intention {
+        ends_with_period: true,
+        planned: None,
+    };
+    held.intend(customer, end).await
+}
+
+async fn end_at_once(held: &mut Held<'_>, customer: &CustomerId) -> Result<(), BillingError> {
+    drop_successor(held).await?;
+    held.tell_usage(customer).await?;
+    held.renew().await?;
+    let id = &held.subscription.provider_subscription_id;
+    held.provider().cancel_now(id, FinalInvoice::Drawn).await?;
+    held.look_after_the_end().await?;
+    Ok(())
+}
+
+/// Whether something is in force that ends with a period.
+fn has_a_period(subscription: &Subscription) -> bool {
+    use SubscriptionStatus as S;
+    let in_force = matches!(subscription.status, S::Trialing | S::Active | S::PastDue);
+    in_force && subscription.current_period_end.is_some()
 }
 
 fn ends_with_its_period(subscription: &Subscription) -> bool {

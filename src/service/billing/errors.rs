@@ -46,11 +46,19 @@ pub enum BillingError {
     /// Neither cancelled nor paused.
     #[error("the subscription is neither cancelled nor paused")]
     NothingToResume,
+    /// The provider cannot take the end back.
+    #[error(
+        "the payment provider was already told to end the subscription: buy again when it has ended"
+    )]
+    EndSent,
     /// The provider does not know the customer.
     #[error("the customer has never paid through a provider")]
     NoProviderCustomer,
     /// The provider has no such pages.
-    #[error("the provider has no pages for customers")]
+    #[error(
+        "the payment provider has no pages for customers: plans are changed, cancelled and resumed here, and it writes to customers \
+         itself where a payment needs them"
+    )]
     NoPortal,
     /// Somebody else is changing the subscription.
     #[error("the subscription is being changed by another call")]

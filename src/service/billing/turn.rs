@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{BillingError, subject};
 use crate::domain::ids::CustomerId;
+use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
 use crate::providers::Provider;
 use crate::service::apply_event::{Look, NotSeen, Seen, see_now};
@@ -44,7 +45,7 @@ pub(super) async fn in_turn(
         .storefront(subscription.provider)
         .ok_or(BillingError::ProviderNotConfigured)?;
     let id = subscription.provider_subscription_id.clone();
-    let turn = take(context, &subscription).await?;
+    let turn = take(context, subscription.provider, &id).await?;
     let mut held = Held {
         context,
         storefront,
@@ -56,7 +57,7 @@ pub(super) async fn in_turn(
         work(&mut held).await
     }
     .await;
-    held.give_back().await;
+    give_back(context, held.turn.clone()).await;
     done.map(|()| held.subscription.id)
 }
 
@@ -97,33 +98,50 @@ impl Held<'_> {
 
     /// Makes sure that the turn outlasts the change that is about to be asked for.
     pub(super) async fn renew(&mut self) -> Result<(), BillingError> {
-        let (turn, clock) = (self.turn.clone(), Arc::clone(self.context.clock()));
-        let renewed = pool::run(&self.context.pool, move |conn| {
-            let now = deciding_time(conn, clock.as_ref())?;
-            let until = now + TURN;
-            Ok::<_, StoreError>(change_turns::end_at(conn, &turn, Some(until))?.then_some(until))
-        })
-        .await?;
-        self.turn.until = renewed.ok_or(BillingError::InProgress)?;
-        Ok(())
+        let renewed = renew(self.context, &mut self.turn).await?;
+        renewed.then_some(()).ok_or(BillingError::InProgress)
     }
 
     /// Writes down what came of the change.
     pub(super) async fn look_again(&self) -> Result<Seen, BillingError> {
-        let id = &self.subscription.provider_subscription_id;
-        Ok(see_now(self.context, self.storefront, id, Look::Again).await?)
+        self.look(Look::Again).await
     }
 
-    /// Where this fails, the turn ends by itself.
-    async fn give_back(&self) {
-        let turn = self.turn.clone();
-        let given = pool::run(&self.context.pool, move |conn| {
-            Ok::<_, StoreError>(change_turns::end_at(conn, &turn, None)?)
-        })
-        .await;
-        if let Err(error) = given {
-            tracing::warn!(%error, subscription = self.turn.provider_subscription_id, "the turn to change a subscription was not given back");
-        }
+    /// Writes down that it has ended.
+    pub(super) async fn look_after_the_end(&self) -> Result<Seen, BillingError> {
+        self.look(Look::Ended).await
+    }
+
+    async fn look(&self, look: Look) -> Result<Seen, BillingError> {
+        let id = &self.subscription.provider_subscription_id;
+        Ok(see_now(self.context, self.storefront, id, look).await?)
+    }
+}
+
+/// Has the turn last from now on. `false`: it is somebody else's by now.
+pub(super) async fn renew(context: &Context, turn: &mut Turn) -> Result<bool, StoreError> {
+    let (held, clock) = (turn.clone(), Arc::clone(context.clock()));
+    let renewed = pool::run(&context.pool, move |conn| {
+        let now = deciding_time(conn, clock.as_ref())?;
+        let until = now + TURN;
+        Ok::<_, StoreError>(change_turns::end_at(conn, &held, Some(until))?.then_some(until))
+    })
+    .await?;
+    if let Some(until) = renewed {
+        turn.until = until;
+    }
+    Ok(renewed.is_some())
+}
+
+/// Where this fails, the turn ends by itself.
+pub(super) async fn give_back(context: &Context, turn: Turn) {
+    let id = turn.provider_subscription_id.clone();
+    let given = pool::run(&context.pool, move |conn| {
+        Ok::<_, StoreError>(change_turns::end_at(conn, &turn, None)?)
+    })
+    .await;
+    if let Err(error) = given {
+        tracing::warn!(%error, subscription = id, "the turn to change a subscription was not given back");
     }
 }
 
@@ -138,27 +156,31 @@ async fn meant(context: &Context, customer: &CustomerId) -> Result<Subscription,
     .await
 }
 
-async fn take(context: &Context, subscription: &Subscription) -> Result<Turn, BillingError> {
+async fn take(context: &Context, provider: ProviderName, id: &str) -> Result<Turn, BillingError> {
     for _ in 0..MOST_ASKED {
-        let clock = Arc::clone(context.clock());
-        let (provider, id) = (
-            subscription.provider,
-            subscription.provider_subscription_id.clone(),
-        );
-        let taken = pool::run(&context.pool, move |conn| {
-            let now = deciding_time(conn, clock.as_ref())?;
-            let turn = Turn {
-                provider,
-                provider_subscription_id: id,
-                until: now + TURN,
-            };
-            Ok::<_, StoreError>(change_turns::take(conn, &turn, now)?.then_some(turn))
-        })
-        .await?;
-        if let Some(turn) = taken {
+        if let Some(turn) = try_take(context, provider, id).await? {
             return Ok(turn);
         }
         tokio::time::sleep(PAUSE).await;
     }
     Err(BillingError::InProgress)
+}
+
+/// Takes the turn to change a subscription, unless somebody else has it.
+pub(super) async fn try_take(
+    context: &Context,
+    provider: ProviderName,
+    id: &str,
+) -> Result<Option<Turn>, StoreError> {
+    let (id, clock) = (id.to_owned(), Arc::clone(context.clock()));
+    pool::run(&context.pool, move |conn| {
+        let now = deciding_time(conn, clock.as_ref())?;
+        let turn = Turn {
+            provider,
+            provider_subscription_id: id,
+            until: now + TURN,
+        };
+        Ok::<_, StoreError>(change_turns::take(conn, &turn, now)?.then_some(turn))
+    })
+    .await
 }
