@@ -4,6 +4,7 @@ pub mod changes;
 pub mod checkout;
 pub mod portal;
 pub mod subscription;
+pub mod verify_payment;
 
 use super::problem::Problem;
 

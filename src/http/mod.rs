@@ -56,6 +56,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(billing::changes::change_plan)
         .service(billing::changes::cancel)
         .service(billing::changes::resume)
+        .service(billing::verify_payment::verify_payment)
         .service(webhooks::receive_webhook)
         .service(admin::api_keys::create_api_key)
         .service(admin::api_keys::list_api_keys)

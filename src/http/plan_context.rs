@@ -25,6 +25,7 @@ use crate::domain::permission::Permission;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::{Access, SubscriptionStatus};
 use crate::meter::{self, Snapshot};
+use crate::service::billing::has_pages;
 use crate::service::context::Context;
 use crate::store::pool::{self, StoreError};
 use crate::store::{denials, provider_customers};
@@ -160,7 +161,7 @@ pub struct PlanContext {
     /// The tier to move to; null: there is no higher one.
     #[schema(required = true)]
     upgrade: Option<ContextUpgrade>,
-    /// How to manage billing; null for somebody who never paid through a provider.
+    /// How to visit the provider's pages for customers; null for somebody who never paid through a provider, or whose provider has none.
     #[schema(required = true)]
     manage_billing: Option<Link>,
     /// What a former plan still allows.
@@ -190,14 +191,15 @@ pub(crate) async fn get_plan_context(
     let customer = actor.customer_of_query(query.0.customer_id)?;
     let snapshot = known_snapshot(&context, &customer).await?;
     let since = snapshot.now - DENIALS_COUNT_FOR;
-    let (denied, pays_a_provider) = pool::run(&context.pool, move |conn| {
+    let (denied, known_at) = pool::run(&context.pool, move |conn| {
         let customer = customer.as_str();
         let denied = denials::features_since(conn, customer, since)?;
-        let pays = provider_customers::any_known(conn, customer)?;
-        Ok::<_, StoreError>((denied, pays))
+        let known_at = provider_customers::known_at(conn, customer)?;
+        Ok::<_, StoreError>((denied, known_at))
     })
     .await?;
-    let manage_billing = pays_a_provider.then_some(Link {
+    let has_pages = has_pages(&context, &snapshot.subscriptions, &known_at);
+    let manage_billing = has_pages.then_some(Link {
         method: "POST",
         href: "/billing/portal",
     });

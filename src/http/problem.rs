@@ -101,6 +101,8 @@ problem_kinds! {
         "This installation has no credentials or no price for the payment provider that the request needs.";
     NoProviderCustomer = CONFLICT "no-provider-customer" "No provider customer"
         "The customer has never paid through a payment provider, which therefore has no pages for them.";
+    NoPortal = CONFLICT "no-portal" "No portal"
+        "The payment provider that bills the customer has no pages for customers. Change, cancel or resume the plan with the routes under `/billing`; the provider itself writes to the customer where a payment needs them.";
     BelowZero = CONFLICT "below-zero" "Below zero"
         "The counter holds less than what was to be taken away.";
     ReservationExpired = CONFLICT "reservation-expired" "Reservation expired"

@@ -22,12 +22,14 @@ mod resume;
 mod subject;
 mod successor;
 mod turn;
+mod verify_payment;
 
 pub use cancel::{CancelWhen, cancel};
 pub use change_plan::{NewPlan, change_plan};
 pub use errors::BillingError;
 pub use intended_ends::send_ends;
-pub use portal::{Visit, open_portal};
+pub use portal::{Visit, has_pages, open_portal};
 pub use resume::resume;
+pub use verify_payment::{PaymentProof, verify_payment};
 
 pub use crate::providers::ChangeWhen;

@@ -175,6 +175,22 @@ pub fn of_session(
         .optional()
 }
 
+/// Whether the session was ever one of the customer's.
+pub fn was_opened_for(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+    session_id: &str,
+) -> QueryResult<bool> {
+    diesel::select(diesel::dsl::exists(
+        checkout_sessions::table
+            .filter(checkout_sessions::customer_id.eq(customer))
+            .filter(checkout_sessions::provider.eq(provider.as_str()))
+            .filter(checkout_sessions::session_id.eq(session_id)),
+    ))
+    .get_result(conn)
+}
+
 /// An attempt whose session was handed out.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct OpenSession {

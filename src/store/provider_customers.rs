@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::schema::provider_customers;
+use super::unreadable;
 use crate::domain::provider_event::ProviderName;
 
 /// A customer's name at a provider, if it has one yet.
@@ -29,14 +30,21 @@ pub fn known(
     Ok(id.flatten())
 }
 
-/// Whether the customer has a name at any provider.
-pub fn any_known(conn: &mut PgConnection, customer: &str) -> QueryResult<bool> {
-    diesel::select(diesel::dsl::exists(
-        provider_customers::table
-            .filter(provider_customers::customer_id.eq(customer))
-            .filter(provider_customers::provider_customer_id.is_not_null()),
-    ))
-    .get_result(conn)
+/// The providers at which the customer has a name, the latest first.
+pub fn known_at(conn: &mut PgConnection, customer: &str) -> QueryResult<Vec<ProviderName>> {
+    let names: Vec<String> = provider_customers::table
+        .filter(provider_customers::customer_id.eq(customer))
+        .filter(provider_customers::provider_customer_id.is_not_null())
+        .order((
+            provider_customers::updated_at.desc(),
+            provider_customers::provider,
+        ))
+        .select(provider_customers::provider)
+        .load(conn)?;
+    names
+        .iter()
+        .map(|name| name.parse().map_err(unreadable))
+        .collect()
 }
 
 /// Reads the binding, which is begun if there is none.

@@ -47,7 +47,7 @@ pub struct PortalView {
     responses(
         (status = 201, description = "The pages to send the customer to", body = PortalView),
         (status = 409, description = "`no-provider-customer`: the customer has never paid through a provider. \
-            `provider-not-configured`. `conflict`: the provider has no such pages", body = ProblemDocument,
+            `no-portal`: the provider that bills the customer has no such pages. `provider-not-configured`", body = ProblemDocument,
             content_type = "application/problem+json",
             example = json!({"type": "/problems/no-provider-customer", "title": "No provider customer", "status": 409,
                 "detail": "the customer has never paid through a provider", "instance": "/billing/portal",

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Warning, WarningKind};
 use crate::domain::standing::Standing;
-use crate::domain::subscription::{Subscription, SubscriptionStatus};
+use crate::domain::subscription::{Access, Subscription, SubscriptionStatus};
 
 /// How long before its end a trial's end is told of. Stripe's own event of it comes at the same time.
 const TRIAL_ENDS_SOON: TimeDelta = TimeDelta::days(3);
@@ -55,8 +55,12 @@ pub(super) fn billing_warnings(
         ),
         (_, None) => {}
     }
-    let pays = matches!(subscription.status, S::Trialing | S::Active);
-    if let Some(end) = subscription.access_ends_at.filter(|end| pays && now < *end) {
+    let serves = matches!(subscription.status, S::Trialing | S::Active | S::Canceled)
+        && subscription.access(now) == Access::Live;
+    if let Some(end) = subscription
+        .access_ends_at
+        .filter(|end| serves && now < *end)
+    {
         warn(
             WarningKind::Ends,
             format!("Your subscription ends on {}.", day(end)),

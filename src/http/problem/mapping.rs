@@ -101,7 +101,9 @@ impl From<BillingError> for Problem {
             BillingError::NotForSale => return Self::validation("/plan_tier", detail),
             BillingError::ReturnUrl(_) => return Self::validation("/return_url", detail),
             BillingError::ProviderNotConfigured => ProblemKind::ProviderNotConfigured,
-            BillingError::NoSubscription => ProblemKind::NotFound,
+            BillingError::NoSubscription | BillingError::NotBought => ProblemKind::NotFound,
+            BillingError::BadSignature => ProblemKind::BadSignature,
+            BillingError::NoPortal => ProblemKind::NoPortal,
             BillingError::AlreadyOnPlan => ProblemKind::AlreadySubscribed,
             BillingError::PaymentDue | BillingError::ChangeUnpaid | BillingError::Declined => {
                 return Self::new(ProblemKind::PaymentDue, detail).with_member("portal", PORTAL);
@@ -111,7 +113,6 @@ impl From<BillingError> for Problem {
             | BillingError::Ended
             | BillingError::NothingToResume
             | BillingError::EndSent
-            | BillingError::NoPortal
             | BillingError::InProgress => ProblemKind::Conflict,
             BillingError::PriceMismatch => ProblemKind::PriceMismatch,
             BillingError::ProviderFailed(_) | BillingError::NotSeen(_) => {
@@ -339,7 +340,9 @@ mod tests {
             (BillingError::NothingToResume, K::Conflict, ""),
             (BillingError::EndSent, K::Conflict, ""),
             (BillingError::NoProviderCustomer, K::NoProviderCustomer, ""),
-            (BillingError::NoPortal, K::Conflict, ""),
+            (BillingError::NoPortal, K::NoPortal, ""),
+            (BillingError::NotBought, K::NotFound, ""),
+            (BillingError::BadSignature, K::BadSignature, ""),
             (BillingError::InProgress, K::Conflict, ""),
             (BillingError::PriceMismatch, K::PriceMismatch, ""),
             (BillingError::from(rejected(400)), K::ProviderFailed, ""),

@@ -120,6 +120,7 @@ impl Provider for Razorpay {
             shows_intentions: false,
             changes_plans: false,
             sets_prices: true,
+            customer_pages: false,
             usage: UsageBilling::PaymentLink,
         }
     }

@@ -48,7 +48,9 @@ async fn refresh_overdue_of(
         let seen = now - SEEN_FOR;
         let mut overdue = subscriptions::overdue(conn, provider, now - NEWS_TAKES, seen, ROUND)?;
         // There may be no event of a first payment that never comes.
-        overdue.extend(subscriptions::awaiting_payment(conn, provider, seen, ROUND)?);
+        overdue.extend(subscriptions::awaiting_payment(
+            conn, provider, seen, ROUND,
+        )?);
         Ok::<_, StoreError>(overdue)
     })
     .await?;

@@ -46,6 +46,12 @@ pub enum BillingError {
     /// Neither cancelled nor paused.
     #[error("the subscription is neither cancelled nor paused")]
     NothingToResume,
+    /// The customer neither has nor buys what was paid for.
+    #[error("the customer neither has nor is buying that subscription")]
+    NotBought,
+    /// Nothing proves that the provider took the payment.
+    #[error("the signature is not the payment provider's for this payment and subscription")]
+    BadSignature,
     /// The provider cannot take the end back.
     #[error(
         "the payment provider was already told to end the subscription: buy again when it has ended"
