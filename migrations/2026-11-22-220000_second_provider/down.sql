@@ -1,5 +1,5 @@
 -- Subscriptions of a second provider must be gone before this can be undone.
-DROP INDEX usage_reports_invoice_idx;
+DROP INDEX usage_reports_closing_idx, usage_reports_invoice_idx;
 ALTER TABLE usage_reports DROP COLUMN invoice_id;
 DROP TABLE overage_invoices;
 ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_share_check, DROP COLUMN refund_left, DROP COLUMN refund_of,

@@ -38,9 +38,9 @@ CREATE TABLE overage_invoices (
     customer_id       TEXT        NOT NULL REFERENCES customers (customer_id),
     invoice_id        UUID        NOT NULL,
     provider          TEXT        NOT NULL,
-    -- sealed: to be asked for; asked: there is a link; paid; closed: the link can no longer be paid; refused: the provider makes none.
+    -- sealed: to be asked for; asked: there is a link; paid; closed: the link can no longer be paid.
     state             TEXT        NOT NULL CONSTRAINT overage_invoices_state_check
-                      CHECK (state IN ('sealed', 'asked', 'paid', 'closed', 'refused')),
+                      CHECK (state IN ('sealed', 'asked', 'paid', 'closed')),
     -- Minor units.
     amount            BIGINT      NOT NULL CONSTRAINT overage_invoices_amount_check CHECK (amount > 0),
     currency          TEXT        NOT NULL,
@@ -61,9 +61,14 @@ CREATE TABLE overage_invoices (
     updated_at        TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (customer_id, invoice_id)
 );
-CREATE INDEX overage_invoices_due_idx ON overage_invoices (next_attempt_at) WHERE state = 'sealed';
+-- What is to be asked for, and links of which there may be news that never came.
+CREATE INDEX overage_invoices_due_idx ON overage_invoices (next_attempt_at) WHERE state IN ('sealed', 'asked');
+-- News of a link can be quicker than its id.
+CREATE INDEX overage_invoices_reference_idx ON overage_invoices (provider, reference);
 CREATE INDEX overage_invoices_link_idx ON overage_invoices (provider, provider_link_id) WHERE provider_link_id IS NOT NULL;
 
 -- The invoice that a report is billed with, where no meter is told of it.
 ALTER TABLE usage_reports ADD COLUMN invoice_id UUID;
 CREATE INDEX usage_reports_invoice_idx ON usage_reports (customer_id, invoice_id) WHERE invoice_id IS NOT NULL;
+-- What is billed with links stays open until its period is over, and must not be met by whoever looks for what is to be told.
+CREATE INDEX usage_reports_closing_idx ON usage_reports (provider, period_end) WHERE state = 'open';

@@ -11,6 +11,7 @@ mod fixtures;
 pub mod ids;
 pub mod money;
 pub mod overage;
+pub mod overage_invoice;
 pub mod payment;
 pub mod period;
 pub mod permission;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive as _;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -38,6 +39,9 @@ pub struct Currency(&'static str);
 pub struct UnknownCurrency(String);
 
 impl Currency {
+    /// Rupees, in which Razorpay's plans are paid.
+    pub const INR: Self = Self("inr");
+
     /// Reads a code in either case; providers disagree about it.
     pub fn parse(code: &str) -> Result<Self, UnknownCurrency> {
         let lower = code.to_ascii_lowercase();
@@ -64,6 +68,22 @@ impl Currency {
             | "ugx" | "vnd" | "vuv" | "xaf" | "xof" | "xpf" => 0,
             "bhd" | "iqd" | "jod" | "kwd" | "lyd" | "omr" | "tnd" => 3,
             _ => 2,
+        }
+    }
+
+    /// A sum of minor units for people: the code, then the units with their decimals.
+    pub fn shown(self, minor_units: i64) -> String {
+        let exponent = self.minor_unit_exponent();
+        let sign = if minor_units < 0 { "-" } else { "" };
+        let unit = 10_u64.pow(exponent);
+        let (whole, rest) = (
+            minor_units.unsigned_abs() / unit,
+            minor_units.unsigned_abs() % unit,
+        );
+        let code = self.0.to_ascii_uppercase();
+        match usize::try_from(exponent) {
+            Ok(digits) if digits > 0 => format!("{code} {sign}{whole}.{rest:0digits$}"),
+            _ => format!("{code} {sign}{whole}"),
         }
     }
 }
@@ -170,6 +190,33 @@ impl<'de> Deserialize<'de> for UnitAmount {
 #[schema(value_type = String, example = "12.5")]
 pub struct AmountDecimal(Decimal);
 
+impl AmountDecimal {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// Both together, exact to the last decimal.
+    pub fn plus(self, other: Self) -> Result<Self, AmountOverflow> {
+        // `Decimal::checked_add` rounds when digits run out; integers either fit or do not.
+        let scale = self.0.scale().max(other.0.scale());
+        let mantissa = |amount: Decimal| {
+            let missing = scale.checked_sub(amount.scale())?;
+            amount.mantissa().checked_mul(10_i128.checked_pow(missing)?)
+        };
+        let sum = mantissa(self.0)
+            .zip(mantissa(other.0))
+            .and_then(|(one, two)| one.checked_add(two))
+            .ok_or(AmountOverflow)?;
+        Decimal::try_from_i128_with_scale(sum, scale)
+            .map(|amount| Self(amount.normalize()))
+            .map_err(|_| AmountOverflow)
+    }
+
+    /// The whole minor units of it: what is billed is never more than what is owed.
+    pub fn floor(self) -> Result<i64, AmountOverflow> {
+        self.0.floor().to_i64().ok_or(AmountOverflow)
+    }
+}
+
 impl fmt::Display for AmountDecimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -263,7 +310,31 @@ mod tests {
         );
     }
 
+    #[test]
+    fn sums_are_shown_in_their_currency_with_its_decimals() {
+        let shown = |code, sum| Currency::parse(code).unwrap().shown(sum);
+        assert_eq!(Currency::INR.shown(120_005), "INR 1200.05");
+        assert_eq!(shown("usd", 7), "USD 0.07");
+        assert_eq!(shown("jpy", 500), "JPY 500");
+        assert_eq!(shown("kwd", -1_250), "KWD -1.250");
+        assert_eq!(shown("kwd", i64::MIN), "KWD -9223372036854775.808");
+    }
+
     proptest! {
+        #[test]
+        fn sums_are_those_of_the_integers_that_they_stand_for(
+            terms in proptest::collection::vec((0_i64..1_000_000_000_000, 0_u32..7, -1_000_000_i64..1_000_000), 0..12),
+        ) {
+            let mut sum = AmountDecimal::ZERO;
+            let mut millionths = 0_i128;
+            for (unit, scale, quantity) in terms {
+                let price = UnitAmount(Decimal::new(unit, scale).normalize());
+                sum = sum.plus(price.times(quantity).unwrap()).unwrap();
+                millionths += i128::from(unit) * 10_i128.pow(6 - scale) * i128::from(quantity);
+            }
+            prop_assert_eq!(i128::from(sum.floor().unwrap()), millionths.div_euclid(1_000_000));
+        }
+
         #[test]
         fn parsing_never_panics(text in ".*") {
             let _ = UnitAmount::parse(&text);

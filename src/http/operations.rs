@@ -80,6 +80,9 @@ pub struct Checks {
     /// The overage that a provider is to be told; null where the database did not tell.
     #[schema(required = true)]
     pub usage_reports: Option<UsageReportsCheck>,
+    /// The overage that a provider is to make payment links for; null where the database did not tell.
+    #[schema(required = true)]
+    pub overage_invoices: Option<OverageInvoicesCheck>,
     /// The subscriptions that are to be ended at their provider; null where the database did not tell.
     #[schema(required = true)]
     pub endings: Option<EndingsCheck>,
@@ -117,6 +120,20 @@ pub struct UsageReportsCheck {
     /// How many the provider refused or may not have: they wait for an operator.
     #[schema(example = 0)]
     pub doubtful: i64,
+}
+
+/// The overage of closed periods that waits for its payment links.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OverageInvoicesCheck {
+    /// How many invoices.
+    #[schema(example = 0)]
+    pub due: i64,
+    /// When the oldest of them was sealed.
+    #[schema(required = true)]
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// Whether the oldest has waited for five minutes: the provider does not answer, or refuses it.
+    #[schema(example = false)]
+    pub late: bool,
 }
 
 /// The subscriptions that are to be ended at their provider: refunded, lost to a dispute, or sold twice.
@@ -208,10 +225,11 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
         missing.push("this instance is shutting down");
     }
     let now = context.clock().now();
+    let billed_by_link = billed_by_link(context);
     let known = readiness.clone();
     let asked = pool::run(&context.pool, move |conn| {
         // Asked always: that it is answered shows that the database is there.
-        let backlog = backlogs::read(conn)?;
+        let backlog = backlogs::read(conn, &billed_by_link)?;
         if !known.migrated.load(Ordering::Relaxed) {
             let pending = migrations::pending(conn)
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -257,6 +275,13 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
                 late: waiting(usage.oldest_at, TOLD_WITHIN),
                 doubtful: usage.doubtful,
             }),
+        overage_invoices: backlog
+            .as_ref()
+            .map(|Backlogs { invoices, .. }| OverageInvoicesCheck {
+                due: invoices.due,
+                oldest_at: invoices.oldest_at,
+                late: waiting(invoices.oldest_at, LATE_AFTER),
+            }),
         endings: backlog
             .as_ref()
             .map(|Backlogs { endings, .. }| EndingsCheck {
@@ -266,6 +291,12 @@ async fn look(readiness: &web::Data<Readiness>, context: &Context) -> (Checks, V
             }),
     };
     (checks, missing)
+}
+
+/// Providers that are told no usage, so that nothing of theirs can be late.
+fn billed_by_link(context: &Context) -> Vec<&'static str> {
+    let billers = context.link_billers().into_iter();
+    billers.map(|biller| biller.name.as_str()).collect()
 }
 
 /// Figures in the `OpenMetrics` text format.
@@ -285,13 +316,15 @@ pub(crate) async fn metrics(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Problem> {
     let now = context.clock().now();
-    let backlog = pool::run(&context.pool, |conn| {
-        backlogs::read(conn).map_err(StoreError::from)
+    let billed_by_link = billed_by_link(&context);
+    let backlog = pool::run(&context.pool, move |conn| {
+        backlogs::read(conn, &billed_by_link).map_err(StoreError::from)
     });
     // The rest matters most when the database is away, so it is told without these.
     if let Ok(Ok(Backlogs {
         inbox,
         usage,
+        invoices,
         endings,
     })) = tokio::time::timeout(BACKLOG_PATIENCE, backlog).await
     {
@@ -304,6 +337,7 @@ pub(crate) async fn metrics(
             inbox.failed,
         );
         metrics.usage_reports(usage.pending, age(usage.oldest_at), usage.doubtful);
+        metrics.overage_invoices(invoices.due, age(invoices.oldest_at));
         metrics.endings(endings.due, age(endings.oldest_at));
     }
     let text = metrics.encode().map_err(Problem::internal)?;

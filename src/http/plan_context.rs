@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use self::billing_warnings::billing_warnings;
+use self::billing_warnings::{billing_warnings, overage_warnings};
 use super::entitlements::{CustomerQuery, known_snapshot};
 use super::etag::{Keep, tagged};
 use super::extract::Query;
@@ -28,7 +28,7 @@ use crate::meter::{self, Snapshot};
 use crate::service::billing::has_pages;
 use crate::service::context::Context;
 use crate::store::pool::{self, StoreError};
-use crate::store::{denials, provider_customers};
+use crate::store::{denials, overage_invoices, provider_customers};
 
 /// How long a denial keeps up the call to action.
 const DENIALS_COUNT_FOR: TimeDelta = TimeDelta::days(7);
@@ -68,6 +68,8 @@ pub enum WarningKind {
     Ends,
     /// The trial ends within three days.
     TrialEnds,
+    /// Usage above a limit is to be paid for.
+    OverageDue,
 }
 
 /// What the customer should be told.
@@ -191,11 +193,12 @@ pub(crate) async fn get_plan_context(
     let customer = actor.customer_of_query(query.0.customer_id)?;
     let snapshot = known_snapshot(&context, &customer).await?;
     let since = snapshot.now - DENIALS_COUNT_FOR;
-    let (denied, known_at) = pool::run(&context.pool, move |conn| {
+    let (denied, known_at, payable) = pool::run(&context.pool, move |conn| {
         let customer = customer.as_str();
         let denied = denials::features_since(conn, customer, since)?;
         let known_at = provider_customers::known_at(conn, customer)?;
-        Ok::<_, StoreError>((denied, known_at))
+        let payable = overage_invoices::payable_of(conn, customer)?;
+        Ok::<_, StoreError>((denied, known_at, payable))
     })
     .await?;
     let has_pages = has_pages(&context, &snapshot.subscriptions, &known_at);
@@ -209,6 +212,7 @@ pub(crate) async fn get_plan_context(
     };
     let plan = &snapshot.standing.plan;
     view.plan.prices = context.known_prices.of(&context, plan).await;
+    view.warnings.extend(overage_warnings(&payable));
     tagged(&request, &view, Keep::Private)
 }
 

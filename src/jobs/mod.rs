@@ -4,6 +4,7 @@ mod cluster;
 mod endings;
 mod inbox;
 mod intended_ends;
+mod overage_invoices;
 mod queue;
 mod stale;
 mod usage;
@@ -23,6 +24,9 @@ const INBOX_WORKERS: usize = 48;
 
 /// Workers that tell usage, each several reports at a time.
 const USAGE_WORKERS: usize = 2;
+
+/// Workers that ask for what is billed with links, each one link at a time: as many links a second as providers of them take.
+const INVOICE_WORKERS: usize = 2;
 
 /// How long a job rests after a fault of its own.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
@@ -53,6 +57,15 @@ impl Jobs {
         spawn(&mut running, "stale", context, &token, stale::watch);
         for _ in 0..USAGE_WORKERS {
             spawn(&mut running, "usage", context, &token, usage::work);
+        }
+        for _ in 0..INVOICE_WORKERS {
+            spawn(
+                &mut running,
+                "overage-invoices",
+                context,
+                &token,
+                overage_invoices::work,
+            );
         }
         if let Some(cluster) = cluster {
             let again = token.clone();

@@ -1,5 +1,7 @@
 //! In what providers differ, in words that belong to none of them.
 
+use crate::domain::money::Currency;
+
 /// What a provider can do, as far as the core must know before it asks.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,12 @@ pub enum UsageBilling {
     /// The provider is told of it, and puts it on the subscription's invoice.
     Metered,
     /// Each closed period is billed with a payment link.
-    PaymentLink,
+    PaymentLink {
+        /// The currency that links are paid in: overage is billed by its price in it.
+        currency: Currency,
+        /// The smallest sum that a link can ask for, in minor units; less than that waits for the next period.
+        least: i64,
+    },
     /// Not at all, for now: what is owed waits in the database.
     Unbilled,
 }

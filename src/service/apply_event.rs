@@ -9,6 +9,7 @@ mod endings;
 mod meaning;
 mod on_request;
 mod overdue;
+mod payment_links;
 mod reconcile;
 mod refresh;
 mod refused_usage;
@@ -291,8 +292,9 @@ async fn apply(context: &Context, event: &Claimed) -> Result<(), NotApplied> {
             provider_customer_id: id,
         } => customer_deleted::apply(context, storefront, claim, id).await,
         Hint::UsageRefused => refused_usage::note(context, storefront, claim).await,
-        // Nothing is billed with links yet.
-        Hint::PaymentLink { .. } => ignore(context, claim).await,
+        Hint::PaymentLink {
+            provider_link_id: id,
+        } => payment_links::apply(context, storefront, claim, &id).await,
         Hint::SubscriptionPaid {
             provider_subscription_id: id,
             payment,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::domain::money::Currency;
 use crate::domain::plans::PlanVersion;
 use crate::domain::policy::BillingPolicy;
 use crate::domain::provider_event::ProviderName;
 use crate::meter::Meter;
-use crate::providers::Provider;
 pub use crate::providers::SoldUnder;
+use crate::providers::{Provider, UsageBilling};
 use crate::store::clock::Clock;
 use crate::store::plan_book::PlanBook;
 use crate::store::pool::Pool;
@@ -32,6 +33,17 @@ impl Storefront {
     pub(super) fn price_ids(&self, plan: &PlanVersion) -> Option<PriceIds> {
         PriceIds::of(plan, &self.prices, self.provider.capabilities().usage)
     }
+}
+
+/// A provider that bills overage with payment links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkBiller {
+    /// Which.
+    pub name: ProviderName,
+    /// Overage is billed by its price in this.
+    pub currency: Currency,
+    /// The smallest sum that a link can ask for, in minor units.
+    pub least: i64,
 }
 
 /// Each wakes one job; what was rung for stands in the database, so a ring that is lost only costs time.
@@ -75,6 +87,24 @@ impl Context {
     /// The time.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.meter.rules().clock
+    }
+
+    /// Providers that bill overage with payment links, each with the currency and the smallest sum of one.
+    pub fn link_billers(&self) -> Vec<LinkBiller> {
+        let billers = self.storefronts.iter().filter_map(|storefront| {
+            let UsageBilling::PaymentLink { currency, least } =
+                storefront.provider.capabilities().usage
+            else {
+                return None;
+            };
+            let name = storefront.provider.name();
+            Some(LinkBiller {
+                name,
+                currency,
+                least,
+            })
+        });
+        billers.collect()
     }
 
     /// The provider of that name, if it is set up.

@@ -12,6 +12,7 @@ pub mod customers;
 pub mod grants;
 pub mod ingest_webhook;
 pub(crate) mod intentions;
+pub mod overage_invoices;
 pub mod overrides;
 pub mod plans;
 pub mod prices;

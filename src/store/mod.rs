@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod intended_ends;
 pub mod ledger;
 pub mod migrations;
+pub mod overage_invoices;
 pub mod overrides;
 pub mod plan_book;
 pub mod plan_versions;

@@ -42,6 +42,8 @@ struct Inner {
     usage_reports_pending: Gauge,
     usage_reports_oldest_seconds: Gauge,
     usage_reports_doubtful: Gauge,
+    overage_invoices_due: Gauge,
+    overage_invoices_oldest_seconds: Gauge,
     endings_due: Gauge,
     endings_oldest_seconds: Gauge,
 }
@@ -86,6 +88,8 @@ impl Metrics {
         let usage_reports_pending = Gauge::default();
         let usage_reports_oldest_seconds = Gauge::default();
         let usage_reports_doubtful = Gauge::default();
+        let overage_invoices_due = Gauge::default();
+        let overage_invoices_oldest_seconds = Gauge::default();
         let endings_due = Gauge::default();
         let endings_oldest_seconds = Gauge::default();
         // The encoder appends `_total` to counters.
@@ -133,6 +137,16 @@ impl Metrics {
             usage_reports_doubtful.clone(),
         );
         registry.register(
+            "plangate_overage_invoices_due",
+            "Invoices of overage that wait for their payment links",
+            overage_invoices_due.clone(),
+        );
+        registry.register(
+            "plangate_overage_invoices_oldest_seconds",
+            "Age of the oldest invoice without its payment link, 0 when there is none",
+            overage_invoices_oldest_seconds.clone(),
+        );
+        registry.register(
             "plangate_endings_due",
             "Subscriptions that are to be ended at their provider",
             endings_due.clone(),
@@ -156,6 +170,8 @@ impl Metrics {
                 usage_reports_pending,
                 usage_reports_oldest_seconds,
                 usage_reports_doubtful,
+                overage_invoices_due,
+                overage_invoices_oldest_seconds,
                 endings_due,
                 endings_oldest_seconds,
             }),
@@ -214,6 +230,14 @@ impl Metrics {
         self.inner.usage_reports_doubtful.set(doubtful);
     }
 
+    /// Sets how many invoices of overage wait for their payment links, and since when the oldest of them does.
+    pub fn overage_invoices(&self, due: i64, oldest_seconds: i64) {
+        self.inner.overage_invoices_due.set(due);
+        self.inner
+            .overage_invoices_oldest_seconds
+            .set(oldest_seconds);
+    }
+
     /// Sets how many subscriptions are to be ended at their provider, and since when the oldest of them is.
     pub fn endings(&self, due: i64, oldest_seconds: i64) {
         self.inner.endings_due.set(due);
@@ -256,6 +280,7 @@ mod tests {
         metrics.webhook_signature_failure("stripe");
         metrics.clone().inbox(3, 41, 2);
         metrics.usage_reports(4, 17, 1);
+        metrics.overage_invoices(5, 23);
         metrics.endings(2, 9);
         let text = metrics.encode().unwrap();
         for line in [
@@ -272,6 +297,8 @@ mod tests {
             "plangate_usage_reports_pending 4",
             "plangate_usage_reports_oldest_seconds 17",
             "plangate_usage_reports_doubtful 1",
+            "plangate_overage_invoices_due 5",
+            "plangate_overage_invoices_oldest_seconds 23",
             "plangate_endings_due 2",
             "plangate_endings_oldest_seconds 9",
             "# EOF",

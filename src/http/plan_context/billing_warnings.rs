@@ -3,8 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Warning, WarningKind};
+use crate::domain::money::Currency;
 use crate::domain::standing::Standing;
 use crate::domain::subscription::{Access, Subscription, SubscriptionStatus};
+use crate::store::overage_invoices::Invoice;
 
 /// How long before its end a trial's end is told of. Stripe's own event of it comes at the same time.
 const TRIAL_ENDS_SOON: TimeDelta = TimeDelta::days(3);
@@ -77,6 +79,24 @@ pub(super) fn billing_warnings(
         );
     }
     warnings
+}
+
+/// What is to be paid for usage above limits, each with the link where that is done.
+pub(super) fn overage_warnings(payable: &[Invoice]) -> impl Iterator<Item = Warning> + use<'_> {
+    payable.iter().filter_map(|invoice| {
+        let currency = Currency::parse(&invoice.currency).ok()?;
+        let url = invoice.url.as_ref()?;
+        let message = format!(
+            "{} is due for usage above your plan's limit. Pay at {url}",
+            currency.shown(invoice.amount)
+        );
+        Some(Warning {
+            kind: WarningKind::OverageDue,
+            feature: None,
+            level: None,
+            message,
+        })
+    })
 }
 
 /// The day for people, in UTC.

@@ -33,6 +33,7 @@ use super::{
     PaymentLink, PaymentLinkRequest, Provider, ProviderCharge, ProviderError, ProviderPrice,
     RefundShare, SignatureFault, UsageBilling, WebhookError,
 };
+use crate::domain::money::Currency;
 use crate::domain::provider_event::{Hint, IncomingEvent, ProviderName, ProviderSubscription};
 
 pub use account::configure;
@@ -121,7 +122,10 @@ impl Provider for Razorpay {
             changes_plans: false,
             sets_prices: true,
             customer_pages: false,
-            usage: UsageBilling::PaymentLink,
+            usage: UsageBilling::PaymentLink {
+                currency: Currency::INR,
+                least: 100,
+            },
         }
     }
 

@@ -29,11 +29,12 @@ impl PriceIds {
         usage: UsageBilling,
     ) -> Option<Self> {
         let sold_under = prices.get(&plan.plan.tier)?;
-        let overage = if plan.plan.has_overage() && usage != UsageBilling::PaymentLink {
-            Some(sold_under.overage.clone()?)
-        } else {
-            None
-        };
+        let overage =
+            if plan.plan.has_overage() && !matches!(usage, UsageBilling::PaymentLink { .. }) {
+                Some(sold_under.overage.clone()?)
+            } else {
+                None
+            };
         Some(Self {
             base: sold_under.base.clone()?,
             overage,

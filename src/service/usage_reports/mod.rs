@@ -75,6 +75,10 @@ pub async fn flush(
     customer: &str,
     provider: ProviderName,
 ) -> Result<bool, StoreError> {
+    if is_billed_by_link(context, provider) {
+        // Nobody is told: what is owed is billed when its period is over, whatever subscription there is then.
+        return Ok(true);
+    }
     let begun = Instant::now();
     hurry(context, customer, provider).await?;
     loop {
@@ -106,6 +110,9 @@ pub async fn flush_soon(
     provider: ProviderName,
     subscription_id: &str,
 ) -> Result<(), StoreError> {
+    if is_billed_by_link(context, provider) {
+        return Ok(());
+    }
     let id = subscription_id.to_owned();
     let owner = pool::run(&context.pool, move |conn| {
         subscriptions::owner(conn, provider, &id).map_err(StoreError::from)
@@ -116,6 +123,12 @@ pub async fn flush_soon(
         // Nobody used anything under it yet.
         None => Ok(()),
     }
+}
+
+/// Whether the provider has no meters to be told anything, and bills each closed period with a payment link.
+fn is_billed_by_link(context: &Context, provider: ProviderName) -> bool {
+    let billers = context.link_billers();
+    billers.iter().any(|biller| biller.name == provider)
 }
 
 async fn hurry(

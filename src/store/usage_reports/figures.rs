@@ -23,13 +23,15 @@ pub struct Backlog {
     pub doubtful: i64,
 }
 
-/// How much has not been told.
-pub fn backlog(conn: &mut PgConnection) -> QueryResult<Backlog> {
+/// How much has not been told. What gathers for the providers `billed_by_link` waits for its period's end instead.
+pub fn backlog(conn: &mut PgConnection, billed_by_link: &[&str]) -> QueryResult<Backlog> {
     sql_query(
         "SELECT count(*) AS pending, min(created_at) AS oldest_at, \
          (SELECT count(*) FROM usage_reports WHERE state IN ('refused', 'doubtful')) AS doubtful \
-         FROM usage_reports WHERE state IN ('open', 'sealed', 'retracting') AND (state <> 'open' OR quantity > 0)",
+         FROM usage_reports WHERE state IN ('open', 'sealed', 'retracting') AND (state <> 'open' OR quantity > 0) \
+           AND provider <> ALL($1)",
     )
+    .bind::<Array<Text>, _>(billed_by_link)
     .get_result(conn)
 }
 

@@ -7,6 +7,7 @@
 mod accrual;
 mod claims;
 mod figures;
+mod invoicing;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -25,6 +26,7 @@ pub use figures::{
     Backlog, Told, ToldCounter, backlog, mark_refused, refused_of, straddling, told_between,
     told_counters,
 };
+pub use invoicing::{Closing, carry_forward, closed_of, closing, invoice, invoiced_periods};
 
 /// Where a report stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
