@@ -31,6 +31,7 @@ mod lifecycle;
 mod meter;
 mod operations;
 mod overage;
+mod overage_links;
 mod plan_context;
 mod plans;
 mod provider_contract;

@@ -40,6 +40,7 @@ async fn a_healthy_service_is_alive_and_ready() {
         assert_eq!(
             ready["checks"],
             json!({"database": "ok", "migrations": "ok", "traffic": "ok", "inbox": inbox, "usage_reports": usage,
+                   "overage_invoices": {"due": 0, "oldest_at": null, "late": false},
                    "endings": {"due": 0, "oldest_at": null, "late": false}})
         );
     }

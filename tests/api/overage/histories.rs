@@ -267,7 +267,7 @@ fn assert_owed(shop: &Shop, model: &Model, acts: &[Act]) {
 
 fn pending(shop: &Shop) -> bool {
     use plangate::store::usage_reports::backlog;
-    backlog(&mut shop.database.connect()).unwrap().pending > 0
+    backlog(&mut shop.database.connect(), &[]).unwrap().pending > 0
 }
 
 #[test]
