@@ -88,6 +88,20 @@ impl Subscription {
         })
     }
 
+    /// A cycle that is not paid does not begin: what was paid is over since the last one's end. So it is for what was cancelled after
+    /// that, whether anybody heard of the payment that failed or not.
+    fn unpaid_since(&self) -> Option<DateTime<Utc>> {
+        let paid_until = self.current_end.filter(|_| self.was_paid())?;
+        match self.status() {
+            "pending" | "halted" => Some(paid_until),
+            "cancelled" => self
+                .ended_at
+                .filter(|end| paid_until < *end)
+                .map(|_| paid_until),
+            _ => None,
+        }
+    }
+
     /// In the core's words. That it is to end with its period, Razorpay does not show.
     pub(super) fn normalize(self) -> ProviderSubscription {
         let trial_end = self.first_payment_to_come();
@@ -96,6 +110,7 @@ impl Subscription {
             Some(end) if self.current_start.is_none() => (self.created_at, Some(end)),
             _ => (self.current_start, self.current_end),
         };
+        let unpaid_since = self.unpaid_since();
         ProviderSubscription {
             status: self.normalized_status(),
             customer_id: self.notes.get("customer_id").map(str::to_owned),
@@ -113,7 +128,7 @@ impl Subscription {
                 .filter(|_| self.current_start.is_some())
                 .or(self.created_at),
             was_paid: self.was_paid(),
-            unpaid_since: None,
+            unpaid_since,
             planned: None,
             change_unpaid: false,
             provider_customer_id: self.customer_id,

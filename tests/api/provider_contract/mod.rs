@@ -8,6 +8,9 @@ mod razorpay;
 mod stories;
 mod stripe;
 
+pub(crate) use razorpay::RazorpaySide;
+pub(crate) use stripe::StripeSide;
+
 use plangate::domain::provider_event::{ProviderName, ProviderSubscription};
 use serde_json::{Value, json};
 
@@ -16,7 +19,7 @@ use crate::support::client::Answer;
 
 /// What happens at a provider, in words that belong to none of them. Everything but `open` and `deliver` returns what the provider has to
 /// tell of it.
-trait Side {
+pub(crate) trait Side {
     /// What it sends.
     type Event: Clone;
     /// Who it is.
@@ -24,8 +27,13 @@ trait Side {
 
     /// A service that sells through it.
     async fn open() -> TestApp;
+    /// The service is told.
+    async fn send(app: &TestApp, events: &[Self::Event]);
     /// The service is told, and applies it.
-    async fn deliver(app: &TestApp, events: &[Self::Event]);
+    async fn deliver(app: &TestApp, events: &[Self::Event]) {
+        Self::send(app, events).await;
+        app.apply_webhooks().await;
+    }
     /// What the requests of the service caused.
     fn news(app: &TestApp) -> Vec<Self::Event>;
     /// The customer pays at the checkout's page. The subscription's id comes along.
@@ -193,8 +201,8 @@ macro_rules! contract {
 }
 
 contract! {
-    through_stripe: super::stripe::StripeSide,
-    through_razorpay: super::razorpay::RazorpaySide;
+    through_stripe: super::StripeSide,
+    through_razorpay: super::RazorpaySide;
     {
         bind,
         activate,

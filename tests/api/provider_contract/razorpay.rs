@@ -7,7 +7,7 @@ use super::Side;
 use crate::fake_razorpay::FakeEvent;
 use crate::support::app::TestApp;
 
-pub(super) struct RazorpaySide;
+pub(crate) struct RazorpaySide;
 
 impl Side for RazorpaySide {
     type Event = FakeEvent;
@@ -17,9 +17,8 @@ impl Side for RazorpaySide {
         TestApp::with_razorpay().await
     }
 
-    async fn deliver(app: &TestApp, events: &[FakeEvent]) {
+    async fn send(app: &TestApp, events: &[FakeEvent]) {
         app.deliver_razorpay(events).await;
-        app.apply_webhooks().await;
     }
 
     fn news(app: &TestApp) -> Vec<FakeEvent> {

@@ -7,7 +7,7 @@ use super::Side;
 use crate::support::app::TestApp;
 use crate::support::steps::subscription_id;
 
-pub(super) struct StripeSide;
+pub(crate) struct StripeSide;
 
 impl Side for StripeSide {
     type Event = Value;
@@ -17,9 +17,8 @@ impl Side for StripeSide {
         TestApp::with_stripe().await
     }
 
-    async fn deliver(app: &TestApp, events: &[Value]) {
+    async fn send(app: &TestApp, events: &[Value]) {
         app.deliver(events).await;
-        app.apply_webhooks().await;
     }
 
     fn news(app: &TestApp) -> Vec<Value> {

@@ -5,17 +5,20 @@
 //! Only what was never in force here can leave nothing: of a plan that was bought and given up unheard of there is no grace, and a pause
 //! that nobody heard of interrupts no usage period. In those stories something of each turn is heard before the next one.
 
+mod razorpay;
+mod stripe;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Jsonb, Text};
 use serde_json::{Value, json};
 
-use crate::fake_stripe::FakeStripe;
-use crate::support::app::{PRICE_SCALE, TestApp};
-use crate::support::steps::{count, pay, subscription_id, travel};
+use crate::provider_contract::Side;
+use crate::support::app::TestApp;
+use crate::support::steps::{count, travel};
 
 /// What happens to a subscription at the provider, and the events of it.
-type Turn = fn(&FakeStripe, &str) -> Vec<Value>;
+type Turn<S> = fn(&TestApp, &str) -> Vec<<S as Side>::Event>;
 
 /// In an ordinary run; enough to find what is not rare.
 const USUAL_PERMUTATIONS: usize = 12;
@@ -52,16 +55,16 @@ enum Delay {
 }
 
 /// A customer in the story, with the events that are still to come.
-struct Life {
+struct Life<E> {
     customer: String,
     subscription: String,
     /// Each with the step at which it is delivered.
-    underway: Vec<(usize, Value)>,
+    underway: Vec<(usize, E)>,
     chance: Option<Chance>,
 }
 
-impl Life {
-    fn hear_of(&mut self, events: Vec<Value>, step: usize, steps: usize, delay: Delay) {
+impl<E: Clone> Life<E> {
+    fn hear_of(&mut self, events: Vec<E>, step: usize, steps: usize, delay: Delay) {
         let span = if delay == Delay::Any { steps - step } else { 1 };
         for event in events {
             let Some(chance) = &mut self.chance else {
@@ -76,7 +79,7 @@ impl Life {
     }
 
     /// What comes at this step, in an order of chance.
-    fn due(&mut self, step: usize) -> Vec<Value> {
+    fn due(&mut self, step: usize) -> Vec<E> {
         let (mut now, later): (Vec<_>, Vec<_>) =
             self.underway.drain(..).partition(|(at, _)| *at <= step);
         self.underway = later;
@@ -90,16 +93,16 @@ impl Life {
 }
 
 /// Plays a story and returns how it ended for the first customer, and so for all.
-async fn all_end_alike(tier: &str, delay: Delay, story: &[(&str, Turn)]) -> Value {
-    let app = TestApp::with_stripe().await;
+async fn all_end_alike<S: Side>(tier: &str, delay: Delay, story: &[(&str, Turn<S>)]) -> Value {
+    let app = S::open().await;
     // One step more than the story has, at the time of its last one: what is late comes then.
     let steps = story.len() + 2;
     let mut lives = Vec::new();
     for number in 0..permutations() {
         let customer = format!("customer-{number}");
-        let events = pay(&app, &customer, tier).await;
+        let (subscription, events) = buy::<S>(&app, &customer, tier).await;
         let mut life = Life {
-            subscription: subscription_id(&events),
+            subscription,
             customer,
             underway: Vec::new(),
             chance: (number > 0).then(|| Chance::new(number as u64)),
@@ -107,19 +110,19 @@ async fn all_end_alike(tier: &str, delay: Delay, story: &[(&str, Turn)]) -> Valu
         life.hear_of(events, 0, steps, delay);
         lives.push(life);
     }
-    app.stripe().take_events();
+    S::news(&app);
     for step in 0..steps {
         if let Some((when, turn)) = step.checked_sub(1).and_then(|turn| story.get(turn)) {
             travel(&app, when);
             for life in &mut lives {
-                let events = turn(app.stripe(), &life.subscription);
+                let events = turn(&app, &life.subscription);
                 life.hear_of(events, step, steps, delay);
             }
         }
         for life in &mut lives {
-            app.deliver(&life.due(step)).await;
+            S::send(&app, &life.due(step)).await;
         }
-        work(&app).await;
+        work::<S>(&app).await;
     }
     let ends: Vec<(String, Value)> = lives
         .iter()
@@ -140,14 +143,22 @@ async fn all_end_alike(tier: &str, delay: Delay, story: &[(&str, Turn)]) -> Valu
     ends[0].1.clone()
 }
 
+/// The customer pays for the plan, and the service does not know of it yet.
+async fn buy<S: Side>(app: &TestApp, customer: &str, tier: &str) -> (String, Vec<S::Event>) {
+    let order = json!({"customer_id": customer, "plan_tier": tier, "provider": S::NAME.as_str()});
+    let checkout = app.post("/billing/create-checkout").json(order);
+    let checkout = checkout.send().await.expect(201);
+    S::pay(app, checkout["session_id"].as_str().unwrap())
+}
+
 /// Several workers at once, until nothing is left. What one of them took from another is due again at once.
-async fn work(app: &TestApp) {
+async fn work<S: Side>(app: &TestApp) {
     for _ in 0..50 {
         let workers = (0..WORKERS).map(|_| app.do_the_work());
         futures_util::future::join_all(workers).await;
         // What our own work made happen at the provider is told at once.
-        let caused = app.stripe().take_events();
-        app.deliver(&caused).await;
+        let caused = S::news(app);
+        S::send(app, &caused).await;
         let waiting = "SELECT count(*) FROM webhooks WHERE status IN ('queued', 'parked')";
         if caused.is_empty() && count(app, waiting) == 0 {
             return;
@@ -207,165 +218,3 @@ fn grace(end: &Value) -> Option<DateTime<Utc>> {
 
 const FIRST_END: &str = "2026-02-12T00:00:00Z";
 const SECOND_END: &str = "2026-03-12T00:00:00Z";
-
-#[actix_web::test]
-async fn a_purchase_that_renews_twice() {
-    let renews: Turn = |stripe, id| stripe.end_period(id);
-    let end = all_end_alike(
-        "pro",
-        Delay::Any,
-        &[(FIRST_END, renews), (SECOND_END, renews)],
-    )
-    .await;
-    assert_eq!(status(&end), "active");
-}
-
-#[actix_web::test]
-async fn a_failed_renewal_that_is_paid_after_all() {
-    let end = all_end_alike(
-        "pro",
-        Delay::Any,
-        &[
-            (FIRST_END, |stripe, id| stripe.fail_renewal(id)),
-            ("2026-02-15T00:00:00Z", |stripe, id| stripe.pay_overdue(id)),
-        ],
-    )
-    .await;
-    assert_eq!((status(&end), grace(&end)), (&json!("active"), None));
-}
-
-#[actix_web::test]
-async fn a_failed_renewal_that_is_never_paid() {
-    let end = all_end_alike(
-        "scale",
-        Delay::Any,
-        &[
-            (FIRST_END, |stripe, id| stripe.fail_renewal(id)),
-            ("2026-02-14T00:00:00Z", |stripe, id| {
-                vec![stripe.update_subscription(id, |s| s["status"] = json!("unpaid"))]
-            }),
-            ("2026-02-17T00:00:00Z", |stripe, id| {
-                vec![stripe.delete_subscription(id)]
-            }),
-        ],
-    )
-    .await;
-    assert_eq!(status(&end), "canceled");
-    // From the end of what was paid, whatever was heard of first.
-    assert_eq!(grace(&end), Some("2026-02-19T00:00:00Z".parse().unwrap()));
-}
-
-#[actix_web::test]
-async fn an_upgrade_and_a_downgrade_with_a_period() {
-    let end = all_end_alike(
-        "pro",
-        Delay::WithinTheTurn,
-        &[
-            ("2026-01-20T00:00:00Z", |stripe, id| {
-                vec![stripe.update_subscription(id, |s| {
-                    s["items"]["data"][0]["price"]["id"] = json!(PRICE_SCALE);
-                })]
-            }),
-            (FIRST_END, |stripe, id| {
-                let mut events = stripe.end_period(id);
-                events.push(stripe.update_subscription(id, |s| {
-                    s["items"]["data"][0]["price"]["id"] = json!("price_pro");
-                }));
-                events
-            }),
-        ],
-    )
-    .await;
-    assert_eq!(end["subscriptions"][0]["plan_tier"], "pro");
-}
-
-#[actix_web::test]
-async fn a_cancellation_at_the_periods_end_and_the_end() {
-    let end = all_end_alike(
-        "pro",
-        Delay::Any,
-        &[
-            ("2026-01-20T00:00:00Z", |stripe, id| {
-                vec![stripe.update_subscription(id, |s| s["cancel_at_period_end"] = json!(true))]
-            }),
-            (FIRST_END, |stripe, id| stripe.end_period(id)),
-        ],
-    )
-    .await;
-    assert_eq!(status(&end), "canceled");
-    assert_eq!(grace(&end), Some("2026-02-19T00:00:00Z".parse().unwrap()));
-}
-
-#[actix_web::test]
-async fn a_pause_and_its_end() {
-    let end = all_end_alike(
-        "pro",
-        Delay::WithinTheTurn,
-        &[
-            ("2026-01-20T00:00:00Z", |stripe, id| {
-                vec![stripe.pause_collection(id, true)]
-            }),
-            ("2026-01-25T00:00:00Z", |stripe, id| {
-                vec![stripe.pause_collection(id, false)]
-            }),
-        ],
-    )
-    .await;
-    assert_eq!(status(&end), "active");
-}
-
-#[actix_web::test]
-async fn a_refund_in_two_parts() {
-    let half: Turn = |stripe, id| stripe.refund_charge(&stripe.charge_of(id), Some(2450));
-    let end = all_end_alike(
-        "pro",
-        Delay::Any,
-        &[
-            ("2026-01-14T00:00:00Z", half),
-            ("2026-01-15T00:00:00Z", half),
-        ],
-    )
-    .await;
-    assert_eq!((status(&end), grace(&end)), (&json!("canceled"), None));
-    assert_eq!(end["endings"], json!([["full_refund", "done"]]));
-}
-
-#[actix_web::test]
-async fn a_dispute_that_is_lost() {
-    let end = all_end_alike(
-        "pro",
-        Delay::Any,
-        &[
-            ("2026-01-20T00:00:00Z", |stripe, id| {
-                stripe.open_dispute(&stripe.charge_of(id)).1
-            }),
-            ("2026-02-01T00:00:00Z", |stripe, id| {
-                let charge = stripe.charge_of(id);
-                stripe.close_dispute(&stripe.dispute_of(&charge), "lost")
-            }),
-        ],
-    )
-    .await;
-    assert_eq!((status(&end), grace(&end)), (&json!("canceled"), None));
-    assert_eq!(end["charges"], json!([[4900, 0, "lost"]]));
-}
-
-#[actix_web::test]
-async fn a_customer_who_is_deleted_at_the_provider() {
-    let end = all_end_alike(
-        "pro",
-        Delay::Any,
-        &[("2026-01-20T00:00:00Z", |stripe, id| {
-            let customer = stripe.subscription(id)["customer"]
-                .as_str()
-                .unwrap()
-                .to_owned();
-            stripe.delete_customer(&customer)
-        })],
-    )
-    .await;
-    assert_eq!(
-        (status(&end), &end["bound"]),
-        (&json!("canceled"), &json!(false))
-    );
-}
