@@ -1,7 +1,9 @@
 //! Payments whose money does not stay, and what follows for the subscription that they paid.
 
+use chrono::{DateTime, Utc};
+
 use super::policy::OnFullRefund;
-use super::subscription::{Report, Subscription};
+use super::subscription::{Report, Subscription, SubscriptionStatus};
 
 /// Where a dispute stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,23 +43,69 @@ pub enum EndingReason {
     FullRefund,
     /// The payer's bank claimed back what was paid for it.
     DisputeLost,
+    /// Another one took its place, with another plan.
+    Replaced,
 }
 
 impl EndingReason {
+    const ALL: [Self; 4] = [
+        Self::Duplicate,
+        Self::FullRefund,
+        Self::DisputeLost,
+        Self::Replaced,
+    ];
+
     /// The word in the database and in the audit log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Duplicate => "duplicate",
             Self::FullRefund => "full_refund",
             Self::DisputeLost => "dispute_lost",
+            Self::Replaced => "replaced",
         }
     }
 
     /// The inverse of [`Self::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Duplicate, Self::FullRefund, Self::DisputeLost]
+        Self::ALL
             .into_iter()
             .find(|reason| reason.as_str() == word)
+    }
+}
+
+/// What is given back of the latest payment for a subscription that is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refund {
+    /// Nothing.
+    None,
+    /// All of it.
+    Whole,
+    /// The part of the period that is left.
+    Unused(Unused),
+}
+
+/// How much of a period that was paid for is left, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unused {
+    /// What is left; more than zero.
+    pub left: i64,
+    /// All of it; not less than what is left.
+    pub of: i64,
+}
+
+impl Unused {
+    /// What is left of the subscription's period from that instant on; `None`: nothing that was paid for.
+    pub fn from(subscription: &Subscription, from: DateTime<Utc>) -> Option<Self> {
+        let paid = subscription.status == SubscriptionStatus::Active;
+        let (start, end) = (
+            subscription.current_period_start?,
+            subscription.current_period_end?,
+        );
+        let unused = Self {
+            left: (end - from.max(start)).num_seconds(),
+            of: (end - start).num_seconds(),
+        };
+        (paid && unused.left > 0).then_some(unused)
     }
 }
 
@@ -131,7 +179,8 @@ pub enum Consequence {
 impl Circumstances {
     /// Judges the news.
     pub fn consequence(&self, policy: OnFullRefund) -> Consequence {
-        let of_payment = |reason| reason != EndingReason::Duplicate;
+        let of_payment =
+            |reason| matches!(reason, EndingReason::FullRefund | EndingReason::DisputeLost);
         match (self.now.gone(), self.has_ended, self.ending) {
             (_, None, _) => Consequence::Nothing,
             (Some(_), _, _) if policy == OnFullRefund::Ignore => Consequence::Nothing,
@@ -144,7 +193,8 @@ impl Circumstances {
                     EndingState::Done => self.too_late(),
                 }
             }
-            // Of a second subscription nothing is taken back: it was ended for another reason.
+            // Of a second subscription nothing is taken back: it was ended for another reason. Of one that was replaced neither, and the
+            // part that went back of it was never to stay.
             (None, _, Some((EndingReason::Duplicate, _))) => self.too_late(),
             _ => Consequence::Nothing,
         }
@@ -214,11 +264,7 @@ mod tests {
         ] {
             assert_eq!(DisputeState::parse(state.as_str()), Some(state));
         }
-        for reason in [
-            EndingReason::Duplicate,
-            EndingReason::FullRefund,
-            EndingReason::DisputeLost,
-        ] {
+        for reason in EndingReason::ALL {
             assert_eq!(EndingReason::parse(reason.as_str()), Some(reason));
         }
         assert_eq!(
@@ -333,6 +379,64 @@ mod tests {
             assert_eq!(follows(after(Duplicate, state)), Consequence::TooLate);
         }
         assert_eq!(follows(news(Some(REFUNDED), PAID)), Consequence::Nothing);
+    }
+
+    #[test]
+    fn the_part_that_went_back_of_what_was_replaced_has_no_consequence() {
+        let partly = Payment {
+            amount_refunded: 2000,
+            ..PAID
+        };
+        for state in [EndingState::Due, EndingState::UnderWay, EndingState::Done] {
+            for has_ended in [false, true] {
+                for (before, now) in [(PAID, partly), (partly, PAID), (REFUNDED, partly)] {
+                    let replaced = Circumstances {
+                        has_ended: Some(has_ended),
+                        ending: Some((EndingReason::Replaced, state)),
+                        ..news(Some(before), now)
+                    };
+                    assert_eq!(follows(replaced), Consequence::Nothing, "{state:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_period_counts_from_when_it_is_not_used_any_more() {
+        let paid = Subscription {
+            current_period_start: Some(day(0)),
+            current_period_end: Some(day(30)),
+            ..subscription(S::Active, "pro")
+        };
+        let days = |left: i64| {
+            let seconds = |days: i64| days * 24 * 60 * 60;
+            Some(Unused {
+                left: seconds(left),
+                of: seconds(30),
+            })
+        };
+        for (from, left) in [
+            (day(10), days(20)),
+            (day(0), days(30)),
+            // It was renewed although another one had taken its place before: nothing of the new period is used.
+            (day(-3), days(30)),
+            (day(30), None),
+            (day(31), None),
+        ] {
+            assert_eq!(Unused::from(&paid, from), left, "{from}");
+        }
+        for status in S::ALL.into_iter().filter(|status| *status != S::Active) {
+            let unpaid = Subscription {
+                status,
+                ..paid.clone()
+            };
+            assert_eq!(Unused::from(&unpaid, day(10)), None, "{status:?}");
+        }
+        let endless = Subscription {
+            current_period_end: None,
+            ..paid
+        };
+        assert_eq!(Unused::from(&endless, day(10)), None);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Attempt {
     pub updated_at: DateTime<Utc>,
 }
 
+const UNDER_WAY: [&str; 2] = ["creating", "open"];
+
 /// The attempt under way, if there is one.
 pub fn under_way(
     conn: &mut PgConnection,
@@ -56,7 +58,7 @@ pub fn under_way(
     checkout_sessions::table
         .filter(checkout_sessions::customer_id.eq(customer))
         .filter(checkout_sessions::provider.eq(provider.as_str()))
-        .filter(checkout_sessions::state.eq_any(["creating", "open"]))
+        .filter(checkout_sessions::state.eq_any(UNDER_WAY))
         .select(Attempt::as_select())
         .first(conn)
         .optional()
@@ -71,7 +73,63 @@ pub fn begin(conn: &mut PgConnection, attempt: &Attempt) -> QueryResult<bool> {
         == 1)
 }
 
-/// Remembers the session that the provider made for the attempt. Returns `false` where the attempt was closed meanwhile.
+/// The attempt as it is now.
+pub fn find(
+    conn: &mut PgConnection,
+    customer: &str,
+    attempt: Uuid,
+) -> QueryResult<Option<Attempt>> {
+    checkout_sessions::table
+        .find((customer, attempt))
+        .select(Attempt::as_select())
+        .first(conn)
+        .optional()
+}
+
+/// Takes the right to ask the provider for the attempt's session until then. Returns `false` where somebody else has it, or where no
+/// session is wanted any more.
+pub fn claim(
+    conn: &mut PgConnection,
+    customer: &str,
+    attempt: Uuid,
+    until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let free = checkout_sessions::claimed_until
+        .is_null()
+        .or(checkout_sessions::claimed_until.le(now));
+    let taken = diesel::update(
+        checkout_sessions::table
+            .find((customer, attempt))
+            .filter(checkout_sessions::state.eq("creating"))
+            .filter(free),
+    )
+    .set(checkout_sessions::claimed_until.eq(until))
+    .execute(conn)?;
+    Ok(taken == 1)
+}
+
+/// Has the claim that runs until `claimed` run longer, or gives it back (`None`). Returns `false`, having changed nothing, where it is
+/// somebody else's by now.
+pub fn claim_until(
+    conn: &mut PgConnection,
+    customer: &str,
+    attempt: Uuid,
+    claimed: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
+) -> QueryResult<bool> {
+    let changed = diesel::update(
+        checkout_sessions::table
+            .find((customer, attempt))
+            .filter(checkout_sessions::claimed_until.eq(claimed)),
+    )
+    .set(checkout_sessions::claimed_until.eq(until))
+    .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Remembers the session that the provider made for the attempt, which nobody has to be asked for any more. Returns `false` where the
+/// attempt was closed meanwhile, or has another session: that one may be paid already.
 pub fn opened(
     conn: &mut PgConnection,
     customer: &str,
@@ -83,10 +141,16 @@ pub fn opened(
     let changed = diesel::update(
         checkout_sessions::table
             .find((customer, attempt))
-            .filter(checkout_sessions::state.eq_any(["creating", "open"])),
+            .filter(checkout_sessions::state.eq_any(UNDER_WAY))
+            .filter(
+                checkout_sessions::session_id
+                    .is_null()
+                    .or(checkout_sessions::session_id.eq(session_id)),
+            ),
     )
     .set((
         checkout_sessions::state.eq("open"),
+        checkout_sessions::claimed_until.eq(None::<DateTime<Utc>>),
         checkout_sessions::session_id.eq(session_id),
         checkout_sessions::checkout_url.eq(url),
         checkout_sessions::expires_at.eq(expires_at),
@@ -128,7 +192,7 @@ pub fn end(
     diesel::update(
         checkout_sessions::table
             .find((customer, attempt))
-            .filter(checkout_sessions::state.eq_any(["creating", "open"])),
+            .filter(checkout_sessions::state.eq_any(UNDER_WAY)),
     )
     .set((
         checkout_sessions::state.eq(ending.as_str()),
@@ -156,6 +220,52 @@ pub fn give_up(
     ))
     .execute(conn)?;
     Ok(())
+}
+
+/// The sessions, each with its provider's name, that the customer has not gone through.
+pub fn not_gone_through(
+    conn: &mut PgConnection,
+    customer: &str,
+) -> QueryResult<Vec<(String, String)>> {
+    checkout_sessions::table
+        .filter(checkout_sessions::customer_id.eq(customer))
+        .filter(checkout_sessions::state.ne(Ending::Complete.as_str()))
+        .filter(checkout_sessions::session_id.is_not_null())
+        .select((
+            checkout_sessions::provider,
+            checkout_sessions::session_id.assume_not_null(),
+        ))
+        .load(conn)
+}
+
+/// The attempts to sell something in that subscription's place, latest first.
+pub fn replacing(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+    replaced: &str,
+) -> QueryResult<Vec<Attempt>> {
+    checkout_sessions::table
+        .filter(checkout_sessions::customer_id.eq(customer))
+        .filter(checkout_sessions::provider.eq(provider.as_str()))
+        .filter(checkout_sessions::replaces.eq(replaced))
+        .order(checkout_sessions::created_at.desc())
+        .select(Attempt::as_select())
+        .load(conn)
+}
+
+/// The whole attempt behind a provider's session.
+pub fn attempt_of_session(
+    conn: &mut PgConnection,
+    provider: ProviderName,
+    session_id: &str,
+) -> QueryResult<Option<Attempt>> {
+    checkout_sessions::table
+        .filter(checkout_sessions::provider.eq(provider.as_str()))
+        .filter(checkout_sessions::session_id.eq(session_id))
+        .select(Attempt::as_select())
+        .first(conn)
+        .optional()
 }
 
 /// The attempt behind a provider's session: its customer and id.

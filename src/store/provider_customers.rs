@@ -145,18 +145,19 @@ pub fn unbind(
     Ok(unbound == 1)
 }
 
-/// Our customer of that name.
+/// Our customer of that name. A provider may give customers who share an e-mail address one name: then nobody is meant.
 pub fn customer_of(
     conn: &mut PgConnection,
     provider: ProviderName,
     provider_customer_id: &str,
 ) -> QueryResult<Option<String>> {
-    provider_customers::table
+    let mut named: Vec<String> = provider_customers::table
         .filter(provider_customers::provider.eq(provider.as_str()))
         .filter(provider_customers::provider_customer_id.eq(provider_customer_id))
         .select(provider_customers::customer_id)
-        .first(conn)
-        .optional()
+        .limit(2)
+        .load(conn)?;
+    Ok(named.pop().filter(|_| named.is_empty()))
 }
 
 /// What the provider calls our customer, where it has such a customer.

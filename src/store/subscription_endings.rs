@@ -6,19 +6,22 @@ use uuid::Uuid;
 
 use super::schema::subscription_endings;
 use super::unreadable;
-use crate::domain::payment::{EndingReason, EndingState};
+use crate::domain::payment::{EndingReason, EndingState, Refund, Unused};
 use crate::domain::subscription::Subscription;
 
-/// Notes that a subscription of the customer must be ended, unless that is noted already (`false`). `refund`: what was paid for it last is
-/// given back, too.
+/// Notes that a subscription of the customer must be ended, unless that is noted already (`false`).
 pub fn note(
     conn: &mut PgConnection,
     customer: &str,
     subscription: &Subscription,
     reason: EndingReason,
-    refund: bool,
+    refund: Refund,
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
+    let share = match refund {
+        Refund::Unused(unused) => Some(unused),
+        Refund::None | Refund::Whole => None,
+    };
     let noted = diesel::insert_into(subscription_endings::table)
         .values((
             subscription_endings::customer_id.eq(customer),
@@ -27,7 +30,9 @@ pub fn note(
             subscription_endings::provider_subscription_id
                 .eq(&subscription.provider_subscription_id),
             subscription_endings::reason.eq(reason.as_str()),
-            subscription_endings::refund.eq(refund),
+            subscription_endings::refund.eq(refund != Refund::None),
+            subscription_endings::refund_left.eq(share.map(|unused| unused.left)),
+            subscription_endings::refund_of.eq(share.map(|unused| unused.of)),
             subscription_endings::state.eq("due"),
             subscription_endings::attempts.eq(0),
             subscription_endings::next_attempt_at.eq(now),
@@ -119,8 +124,9 @@ pub struct Claimed {
     pub provider_subscription_id: String,
     /// Why it ends: a word of [`EndingReason`].
     pub reason: String,
-    /// Whether what was paid for it last is given back.
-    pub refund: bool,
+    refund: bool,
+    refund_left: Option<i64>,
+    refund_of: Option<i64>,
     /// Attempts, this one included.
     pub attempts: i32,
     /// When it was noted.
@@ -128,6 +134,17 @@ pub struct Claimed {
     /// From then on others may claim it; tells this claim from later ones.
     #[diesel(column_name = claimed_until)]
     until: Option<DateTime<Utc>>,
+}
+
+impl Claimed {
+    /// What is given back of what was paid for it last.
+    pub fn refund(&self) -> Refund {
+        match (self.refund, self.refund_left.zip(self.refund_of)) {
+            (false, _) => Refund::None,
+            (true, None) => Refund::Whole,
+            (true, Some((left, of))) => Refund::Unused(Unused { left, of }),
+        }
+    }
 }
 
 /// Claims the end that is due first. Should this worker die, it comes up again at `until`.

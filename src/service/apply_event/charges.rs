@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use super::refresh::{Errand, refresh};
 use super::{NotApplied, ignore, settle};
 use crate::domain::payment::{
-    Circumstances, Consequence, DisputeState, EndingReason, EndingState, Payment, forfeiting,
+    Circumstances, Consequence, DisputeState, EndingReason, EndingState, Payment, Refund, forfeiting,
 };
 use crate::domain::policy::OnFullRefund;
 use crate::domain::provider_event::ProviderName;
@@ -215,7 +215,7 @@ impl News {
         match (consequence, &subscription) {
             (Consequence::End(reason), Some(subscription)) => {
                 must_end =
-                    subscription_endings::note(conn, customer, subscription, reason, false, now)?;
+                    subscription_endings::note(conn, customer, subscription, reason, Refund::None, now)?;
             }
             (Consequence::Forfeit, Some(subscription)) => {
                 let plans = rules.book.refresh(conn)?;

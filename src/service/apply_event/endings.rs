@@ -12,7 +12,7 @@ use super::NotApplied;
 use super::refresh::{Errand, refresh};
 use super::second_subscriptions::OURSELVES;
 use crate::domain::duplicates::{duplicates, is_live_at_provider};
-use crate::domain::payment::EndingReason;
+use crate::domain::payment::{EndingReason, Refund, Unused};
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
 use crate::providers::{FinalInvoice, ProviderError, RefundShare};
@@ -196,15 +196,17 @@ fn is_given_up(context: &Context, claim: &Claimed, error: &ProviderError) -> boo
 }
 
 async fn refund(storefront: &Storefront, claim: &Claimed) -> Result<bool, NotEnded> {
-    if !claim.refund {
-        return Ok(false);
-    }
+    let share = match claim.refund() {
+        Refund::None => return Ok(false),
+        Refund::Whole => RefundShare::Whole,
+        Refund::Unused(Unused { left, of }) => RefundShare::Unused { left, of },
+    };
     let id = &claim.provider_subscription_id;
     // The same for every attempt: an answer that was lost is asked for again, and no money goes back twice.
     let key = format!("refund:{id}");
     let refunded = storefront
         .provider
-        .refund_latest_payment(id, RefundShare::Whole, &key)
+        .refund_latest_payment(id, share, &key)
         .await;
     refunded.map_err(NotEnded::NoRefund)
 }

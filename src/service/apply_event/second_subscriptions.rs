@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use crate::domain::duplicates::{duplicates, is_live_at_provider};
-use crate::domain::payment::EndingReason;
+use crate::domain::payment::{EndingReason, Refund};
 use crate::domain::plans::Plans;
 use crate::domain::policy::OnDuplicate;
 use crate::domain::subscription::Subscription;
@@ -57,7 +57,7 @@ pub(super) fn look_for(
         let action = match policy {
             OnDuplicate::Refund => {
                 let reason = EndingReason::Duplicate;
-                if !subscription_endings::note(conn, customer, surplus, reason, true, now)? {
+                if !subscription_endings::note(conn, customer, surplus, reason, Refund::Whole, now)? {
                     continue;
                 }
                 must_end = true;
