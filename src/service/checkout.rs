@@ -2,29 +2,34 @@
 //!
 //! No network call is inside a transaction. An attempt is stored before the provider is asked for its session, and its id is
 //! the provider's idempotency key: a lost answer is asked for again, never bought twice.
+//!
+//! Some providers' session is the subscription itself, not paid yet. Then a subscription that is stored as incomplete may be no more than
+//! the page of an attempt, and what is fetched of it tells whether the attempt is over.
 
 mod attempts;
+mod counter;
 mod eligibility;
+mod instead;
 mod order;
 mod provider_customer;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
+pub(super) use eligibility::is_mere_session;
+pub(super) use instead::{Instead, offer_instead, withdraw_offer};
 pub use order::{CheckoutError, CheckoutOrder, OpenCheckout};
 
-use self::attempts::{Attempts, Begun, Returning};
-use super::context::{Context, Storefront};
+use self::attempts::{Begun, Purpose, Returning};
+use self::counter::Counter;
+use super::context::Context;
 use super::prices::{NotVerified, PriceIds};
 use crate::domain::plans::PlanVersion;
 use crate::domain::subscription::PlanRef;
-use crate::providers::{CheckoutRequest, CheckoutSession, CheckoutStatus, Provider, ProviderError};
-use crate::store::checkout_sessions::{Attempt, Ending};
+use crate::providers::{CheckoutSession, CheckoutStatus, ProviderError};
+use crate::store::checkout_sessions::Attempt;
 
-/// How long an attempt for another plan whose session is not known yet keeps others out. Whoever began it has given up by then:
-/// the provider's calls with their repetitions rarely take as long, and nobody waits longer in a browser.
-const TAKE_OVER_AFTER: TimeDelta = TimeDelta::seconds(60);
 /// How often the attempt under way is looked at anew. A lone caller needs three: learn a lost session, close it, begin.
 const MOST_ROUNDS: u32 = 5;
 
@@ -33,31 +38,15 @@ pub async fn create_checkout(
     context: &Context,
     order: CheckoutOrder,
 ) -> Result<OpenCheckout, CheckoutError> {
-    let sale = Sale::prepare(context, order)?;
-    for _ in 0..MOST_ROUNDS {
-        match sale.begin().await? {
-            Begun::Now(attempt) => {
-                sale.check_prices(&attempt).await?;
-                let session = sale.open(&attempt, &sale.prices).await?;
-                return sale.handed_out(&attempt, session);
-            }
-            Begun::Earlier(attempt, now) => {
-                if let Some(session) = sale.clear(&attempt, now).await? {
-                    return sale.handed_out(&attempt, session);
-                }
-            }
-        }
-    }
-    Err(CheckoutError::InProgress)
+    Sale::prepare(context, order)?.carry_out().await
 }
 
 /// An order that can be carried out, as far as that is known without the database.
 struct Sale<'a> {
-    context: &'a Context,
-    storefront: &'a Storefront,
-    attempts: Attempts<'a>,
+    counter: Counter<'a>,
     plan: Arc<PlanVersion>,
     prices: PriceIds,
+    purpose: Purpose,
     returning: Returning,
 }
 
@@ -86,15 +75,10 @@ impl<'a> Sale<'a> {
             .choose(order.cancel_url.as_deref(), urls.cancel_url.as_ref())
             .map_err(refused("/cancel_url"))?;
         Ok(Self {
-            context,
-            storefront,
-            attempts: Attempts {
-                context,
-                customer: order.customer,
-                provider: order.provider,
-            },
+            counter: Counter::of(context, storefront, order.customer),
             plan: Arc::clone(plan),
             prices,
+            purpose: Purpose::default(),
             returning: Returning {
                 success_url,
                 cancel_url,
@@ -102,159 +86,91 @@ impl<'a> Sale<'a> {
         })
     }
 
-    async fn begin(&self) -> Result<Begun, CheckoutError> {
-        self.attempts
-            .begin(&self.plan, self.returning.clone())
-            .await
-    }
-
-    fn provider(&self) -> &'a dyn Provider {
-        self.storefront.provider.as_ref()
-    }
-
-    /// Deals with an attempt that another call began. Returns its session where that can be paid for the plan of this order,
-    /// and `None` where things have moved on and must be looked at anew.
-    async fn clear(
-        &self,
-        attempt: &Attempt,
-        now: DateTime<Utc>,
-    ) -> Result<Option<CheckoutSession>, CheckoutError> {
-        let same_plan = plan_of(attempt) == self.plan.reference();
-        let Some(session_id) = &attempt.session_id else {
-            if same_plan {
-                self.check_prices(attempt).await?;
-                self.learn(attempt, Some(self.prices.clone())).await?;
-            } else if now - attempt.created_at < TAKE_OVER_AFTER {
-                return Err(CheckoutError::InProgress);
-            } else {
-                self.learn(attempt, self.earlier_prices(attempt).await?)
-                    .await?;
-            }
-            return Ok(None);
-        };
-        let session = if same_plan {
-            self.provider().checkout_session(session_id).await
-        } else {
-            self.provider().expire_checkout(session_id).await
-        };
-        match session {
-            Ok(session) => match session.status {
-                CheckoutStatus::Open if same_plan => return Ok(Some(session)),
-                CheckoutStatus::Open => {
-                    return Err(failed(ProviderError::Unreadable {
-                        reason: "a session is open that was to be expired".to_owned(),
-                    }));
+    async fn carry_out(self) -> Result<OpenCheckout, CheckoutError> {
+        for _ in 0..MOST_ROUNDS {
+            match self.begin().await? {
+                Begun::Now(mut attempt) => {
+                    let session = self.first_session(&mut attempt).await?;
+                    return self.handed_out(&attempt, session);
                 }
-                CheckoutStatus::Complete => {
-                    self.attempts.settle_completed(attempt, session).await?;
+                Begun::Earlier(attempt, now) => {
+                    if let Some(session) = self.take_up(&attempt, now).await? {
+                        return self.handed_out(&attempt, session);
+                    }
                 }
-                CheckoutStatus::Expired => self.attempts.end(attempt, Ending::Expired).await?,
-            },
-            // Made under another account, or so long ago that it is forgotten: nobody can pay it.
-            Err(ProviderError::NotFound) => self.attempts.end(attempt, Ending::Failed).await?,
-            Err(error) => return Err(failed(error)),
-        }
-        Ok(None)
-    }
-
-    /// A session may exist that nobody has seen. The call that would have made it is sent again, under the same key and with
-    /// the same parameters: its answer is that session. `None` for the prices: it was never sent.
-    async fn learn(
-        &self,
-        attempt: &Attempt,
-        prices: Option<PriceIds>,
-    ) -> Result<(), CheckoutError> {
-        let Some(prices) = prices else {
-            return self.attempts.give_up(attempt).await;
-        };
-        match self.open(attempt, &prices).await {
-            // Refused for good, the attempt has ended; what this order asks for can still be tried.
-            Err(CheckoutError::ProviderFailed(error)) if !error.is_transient() => Ok(()),
-            Err(CheckoutError::InProgress) | Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The prices that an earlier attempt's call names. `None` where that call cannot have been sent, or cannot be sent again.
-    async fn earlier_prices(&self, attempt: &Attempt) -> Result<Option<PriceIds>, CheckoutError> {
-        let known =
-            provider_customer::known(self.context, self.provider(), &self.attempts.customer)
-                .await?;
-        let plans = self.context.book().plans();
-        let plan = known.and_then(|_| plans.sold(&plan_of(attempt)));
-        Ok(plan.and_then(|plan| self.storefront.price_ids(plan)))
-    }
-
-    async fn check_prices(&self, attempt: &Attempt) -> Result<(), CheckoutError> {
-        let verified = &self.context.verified_prices;
-        let checked = verified.verify(self.provider(), &self.prices, &self.plan);
-        match checked.await {
-            Ok(()) => Ok(()),
-            Err(NotVerified::Mismatch { .. }) => {
-                self.attempts.give_up(attempt).await?;
-                Err(CheckoutError::PriceMismatch)
             }
-            Err(NotVerified::Failed(error)) => Err(self.refused(attempt, error).await),
-        }
-    }
-
-    /// Asks the provider for the attempt's session and remembers it.
-    async fn open(
-        &self,
-        attempt: &Attempt,
-        prices: &PriceIds,
-    ) -> Result<CheckoutSession, CheckoutError> {
-        let payer =
-            provider_customer::ensure(self.context, self.provider(), &self.attempts.customer).await;
-        let payer = match payer {
-            Err(CheckoutError::ProviderFailed(error)) => {
-                return Err(self.refused(attempt, error).await);
-            }
-            other => other?,
-        };
-        let plans = self.context.book().plans();
-        let request = CheckoutRequest {
-            provider_customer_id: payer,
-            base_price_id: prices.base.clone(),
-            overage_price_id: prices.overage.clone(),
-            customer_id: attempt.customer_id.clone(),
-            plan_tier: attempt.plan_tier.clone(),
-            plan_version: attempt.plan_version,
-            success_url: attempt.success_url.clone(),
-            cancel_url: attempt.cancel_url.clone(),
-            trial_days: attempt.trial_days.and_then(|days| u32::try_from(days).ok()),
-            promotion_codes: plans
-                .sold(&plan_of(attempt))
-                .is_some_and(|version| version.plan.promotion_codes),
-            starts_at: attempt.starts_at,
-            begun_at: attempt.created_at,
-            idempotency_key: attempt.attempt_id.to_string(),
-        };
-        let made = self.provider().create_checkout(&request).await;
-        let url = |session: &CheckoutSession| session.url.clone().ok_or_else(no_url);
-        let (session, url) = match made.and_then(|session| Ok((url(&session)?, session))) {
-            Ok((url, session)) => (session, url),
-            Err(error) => return Err(self.refused(attempt, error).await),
-        };
-        if self.attempts.remember(attempt, &session, url).await? {
-            return Ok(session);
-        }
-        // Somebody else ended the attempt while the provider was asked: nobody will be sent to this session.
-        if let Err(error) = self.provider().expire_checkout(&session.id).await {
-            tracing::warn!(session_id = session.id, %error, "a session of no use could not be expired");
         }
         Err(CheckoutError::InProgress)
     }
 
-    /// What may succeed later is repeated under the attempt's key. Anything else ends the attempt, so that the next call has a
-    /// key of its own: a key that went bad must not keep the customer from buying.
-    async fn refused(&self, attempt: &Attempt, error: ProviderError) -> CheckoutError {
-        if !error.is_transient()
-            && let Err(error) = self.attempts.give_up(attempt).await
-        {
-            return error;
+    async fn begin(&self) -> Result<Begun, CheckoutError> {
+        let (purpose, returning) = (self.purpose.clone(), self.returning.clone());
+        let attempts = &self.counter.attempts;
+        attempts.begin(&self.plan, purpose, returning).await
+    }
+
+    async fn first_session(&self, attempt: &mut Attempt) -> Result<CheckoutSession, CheckoutError> {
+        let made = async {
+            self.check_prices(attempt).await?;
+            self.counter.open(attempt, &self.prices).await
         }
-        failed(error)
+        .await;
+        if made.is_err() {
+            self.counter.attempts.give_back(attempt).await;
+        }
+        made
+    }
+
+    /// Whether the attempt is for what this order asks for.
+    fn wants(&self, attempt: &Attempt) -> bool {
+        plan_of(attempt) == self.plan.reference()
+            && attempt.replaces == self.purpose.replaces
+            && attempt.starts_at == self.purpose.starts_at
+    }
+
+    /// Deals with an attempt that another call began. Returns its session where that can be paid for what this order asks for,
+    /// and `None` where things have moved on and must be looked at anew.
+    async fn take_up(
+        &self,
+        attempt: &Attempt,
+        now: DateTime<Utc>,
+    ) -> Result<Option<CheckoutSession>, CheckoutError> {
+        if !self.wants(attempt) {
+            self.counter.close(attempt, now).await?;
+            return Ok(None);
+        }
+        let Some(session_id) = &attempt.session_id else {
+            if let Some(mut mine) = self.counter.attempts.claim(attempt).await? {
+                let learned = async {
+                    self.check_prices(&mine).await?;
+                    self.counter.learn(&mut mine, &self.prices).await
+                }
+                .await;
+                if learned.is_err() {
+                    self.counter.attempts.give_back(&mine).await;
+                }
+                learned?;
+            }
+            return Ok(None);
+        };
+        let provider = self.counter.provider();
+        match provider.checkout_session(session_id).await {
+            Ok(session) if session.status == CheckoutStatus::Open => Ok(Some(session)),
+            shown => self.counter.settle(attempt, shown).await.map(|()| None),
+        }
+    }
+
+    async fn check_prices(&self, attempt: &Attempt) -> Result<(), CheckoutError> {
+        let verified = &self.counter.context.verified_prices;
+        let checked = verified.verify(self.counter.provider(), &self.prices, &self.plan);
+        match checked.await {
+            Ok(()) => Ok(()),
+            Err(NotVerified::Mismatch { .. }) => {
+                self.counter.attempts.give_up(attempt).await?;
+                Err(CheckoutError::PriceMismatch)
+            }
+            Err(NotVerified::Failed(error)) => Err(self.counter.refused(attempt, error).await),
+        }
     }
 
     fn handed_out(
@@ -264,12 +180,13 @@ impl<'a> Sale<'a> {
     ) -> Result<OpenCheckout, CheckoutError> {
         let known = attempt.checkout_url.clone();
         let url = session.url.or(known).ok_or_else(|| failed(no_url()))?;
+        let provider = self.counter.provider();
         Ok(OpenCheckout {
             checkout_url: url,
             session_id: session.id,
-            provider: self.attempts.provider,
+            provider: provider.name(),
             expires_at: session.expires_at,
-            publishable_key: self.provider().publishable_key().map(str::to_owned),
+            publishable_key: provider.publishable_key().map(str::to_owned),
         })
     }
 }

@@ -47,6 +47,13 @@ pub struct Attempt {
     pub updated_at: DateTime<Utc>,
 }
 
+impl Attempt {
+    /// Whether it can still lead to a purchase.
+    pub fn is_under_way(&self) -> bool {
+        UNDER_WAY.contains(&self.state.as_str())
+    }
+}
+
 const UNDER_WAY: [&str; 2] = ["creating", "open"];
 
 /// The attempt under way, if there is one.

@@ -6,7 +6,8 @@ use diesel::prelude::*;
 use super::refresh::{Errand, refresh};
 use super::{NotApplied, ignore, settle};
 use crate::domain::payment::{
-    Circumstances, Consequence, DisputeState, EndingReason, EndingState, Payment, Refund, forfeiting,
+    Circumstances, Consequence, DisputeState, EndingReason, EndingState, Payment, Refund,
+    forfeiting,
 };
 use crate::domain::policy::OnFullRefund;
 use crate::domain::provider_event::ProviderName;
@@ -214,8 +215,14 @@ impl News {
         let mut must_end = false;
         match (consequence, &subscription) {
             (Consequence::End(reason), Some(subscription)) => {
-                must_end =
-                    subscription_endings::note(conn, customer, subscription, reason, Refund::None, now)?;
+                must_end = subscription_endings::note(
+                    conn,
+                    customer,
+                    subscription,
+                    reason,
+                    Refund::None,
+                    now,
+                )?;
             }
             (Consequence::Forfeit, Some(subscription)) => {
                 let plans = rules.book.refresh(conn)?;

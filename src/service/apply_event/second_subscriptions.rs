@@ -57,7 +57,8 @@ pub(super) fn look_for(
         let action = match policy {
             OnDuplicate::Refund => {
                 let reason = EndingReason::Duplicate;
-                if !subscription_endings::note(conn, customer, surplus, reason, Refund::Whole, now)? {
+                if !subscription_endings::note(conn, customer, surplus, reason, Refund::Whole, now)?
+                {
                     continue;
                 }
                 must_end = true;

@@ -1,6 +1,13 @@
 //! Attempts in the database: each step is one short transaction, with no network call inside.
+//!
+//! A provider with idempotency keys makes one session for an attempt, whoever asks and however often. At one without, whoever asks holds
+//! the attempt's claim, and the provider is searched first for what an earlier try has made; who comes second waits for the session. A
+//! claim runs out by itself, should its holder die. The holder is also the only one who makes the provider's customer.
 
-use chrono::{DateTime, Utc};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -9,12 +16,19 @@ use crate::domain::ids::CustomerId;
 use crate::domain::plans::PlanVersion;
 use crate::domain::policy::UnknownCustomers;
 use crate::domain::provider_event::ProviderName;
+use crate::domain::subscription::SubscriptionStatus;
 use crate::providers::CheckoutSession;
 use crate::service::context::Context;
 use crate::store::checkout_sessions::{self, Attempt, Ending};
 use crate::store::clock::deciding_time;
-use crate::store::pool;
-use crate::store::{customers, subscriptions};
+use crate::store::pool::{self, StoreError};
+use crate::store::{customers, subscription_endings, subscriptions};
+
+/// How long a claim lasts from its renewal on; longer than the provider takes to be searched and to make a session.
+const CLAIM: TimeDelta = TimeDelta::seconds(60);
+/// How often somebody who has not the claim asks again, and after which pause: five seconds in all, which a session rarely takes.
+const MOST_ASKED: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The attempt that is under way once the customer was found to be free to buy.
 pub(super) enum Begun {
@@ -31,11 +45,22 @@ pub(super) struct Returning {
     pub(super) cancel_url: String,
 }
 
+/// What a new attempt is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Purpose {
+    /// The subscription whose place the new one takes, by the provider's id.
+    pub(super) replaces: Option<String>,
+    /// When the first period begins; `None`: with the payment.
+    pub(super) starts_at: Option<DateTime<Utc>>,
+}
+
 /// The attempts of one customer at one provider.
 pub(super) struct Attempts<'a> {
     pub(super) context: &'a Context,
     pub(super) customer: CustomerId,
     pub(super) provider: ProviderName,
+    /// The provider makes one session under one key, also when two ask at the same time.
+    pub(super) keyed: bool,
 }
 
 impl Attempts<'_> {
@@ -43,8 +68,10 @@ impl Attempts<'_> {
     pub(super) async fn begin(
         &self,
         plan: &PlanVersion,
+        purpose: Purpose,
         returning: Returning,
     ) -> Result<Begun, CheckoutError> {
+        let keyed = self.keyed;
         let rules = self.context.meter.rules().clone();
         let (sold, trial_days) = (plan.reference(), plan.plan.trial_days);
         let (customer, provider) = (self.customer.clone(), self.provider);
@@ -59,14 +86,24 @@ impl Attempts<'_> {
                     customers::lock_or_create(conn, customer, now)?;
                 }
                 let now = deciding_time(conn, rules.clock.as_ref())?;
-                let subscriptions = subscriptions::of_customer(conn, customer)?;
-                eligibility::may_buy(&subscriptions, &sold.tier, now)?;
+                let mut subscriptions = subscriptions::of_customer(conn, customer)?;
+                match &purpose.replaces {
+                    None => {
+                        let sessions = checkout_sessions::not_gone_through(conn, customer)?;
+                        subscriptions.retain(|s| !eligibility::is_mere_session(s, &sessions));
+                        eligibility::may_buy(&subscriptions, &sold.tier, now)?;
+                    }
+                    Some(id) => {
+                        let ending = subscription_endings::of_customer(conn, customer, now)?;
+                        eligibility::may_replace(&subscriptions, &ending, provider, id)?;
+                    }
+                }
                 if let Some(earlier) = checkout_sessions::under_way(conn, customer, provider)? {
                     return Ok(Begun::Earlier(earlier, now));
                 }
                 // Kept with the attempt: the call that is repeated under its key must ask for the same trial.
                 let trial_days = trial_days
-                    .filter(|_| eligibility::may_try(&subscriptions))
+                    .filter(|_| purpose.replaces.is_none() && eligibility::may_try(&subscriptions))
                     .and_then(|days| i32::try_from(days).ok());
                 let attempt = Attempt {
                     customer_id: customer.to_owned(),
@@ -80,9 +117,9 @@ impl Attempts<'_> {
                     success_url: returning.success_url,
                     cancel_url: returning.cancel_url,
                     trial_days,
-                    replaces: None,
-                    starts_at: None,
-                    claimed_until: None,
+                    replaces: purpose.replaces,
+                    starts_at: purpose.starts_at,
+                    claimed_until: (!keyed).then(|| now + CLAIM),
                     expires_at: None,
                     created_at: now,
                     updated_at: now,
@@ -95,6 +132,67 @@ impl Attempts<'_> {
             })
         })
         .await
+    }
+
+    /// Takes the right to ask for the session of an attempt that has none. Waits for whoever has it; `None`: the attempt has its
+    /// session by then, or is over.
+    pub(super) async fn claim(&self, attempt: &Attempt) -> Result<Option<Attempt>, CheckoutError> {
+        if self.keyed {
+            return Ok(Some(attempt.clone()));
+        }
+        for _ in 0..MOST_ASKED {
+            let (customer, id) = (self.customer.clone(), attempt.attempt_id);
+            let clock = Arc::clone(self.context.clock());
+            let (is_mine, now_is) = pool::run(&self.context.pool, move |conn| {
+                let now = deciding_time(conn, clock.as_ref())?;
+                let customer = customer.as_str();
+                let is_mine = checkout_sessions::claim(conn, customer, id, now + CLAIM, now)?;
+                let now_is = checkout_sessions::find(conn, customer, id)?;
+                Ok::<_, CheckoutError>((is_mine, now_is))
+            })
+            .await?;
+            match now_is {
+                Some(mine) if is_mine => return Ok(Some(mine)),
+                Some(other) if other.state == "creating" => {}
+                _ => return Ok(None),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(CheckoutError::InProgress)
+    }
+
+    /// Makes sure that the claim outlasts what is about to be asked for.
+    pub(super) async fn renew(&self, attempt: &mut Attempt) -> Result<(), CheckoutError> {
+        let Some(claimed) = attempt.claimed_until else {
+            return Ok(());
+        };
+        let (customer, id) = (self.customer.clone(), attempt.attempt_id);
+        let clock = Arc::clone(self.context.clock());
+        let renewed = pool::run(&self.context.pool, move |conn| {
+            let until = deciding_time(conn, clock.as_ref())? + CLAIM;
+            let customer = customer.as_str();
+            let is_mine = checkout_sessions::claim_until(conn, customer, id, claimed, Some(until))?;
+            Ok::<_, CheckoutError>(is_mine.then_some(until))
+        })
+        .await?;
+        attempt.claimed_until = Some(renewed.ok_or(CheckoutError::InProgress)?);
+        Ok(())
+    }
+
+    /// Lets others ask for the session. Where this fails, the claim runs out by itself.
+    pub(super) async fn give_back(&self, attempt: &Attempt) {
+        let Some(claimed) = attempt.claimed_until else {
+            return;
+        };
+        let (customer, id) = (self.customer.clone(), attempt.attempt_id);
+        let given = pool::run(&self.context.pool, move |conn| {
+            checkout_sessions::claim_until(conn, customer.as_str(), id, claimed, None)
+                .map_err(StoreError::from)
+        })
+        .await;
+        if let Err(error) = given {
+            tracing::warn!(%error, customer = self.customer.as_str(), "the claim on a checkout was not given back");
+        }
     }
 
     /// Remembers the session of an attempt. `false`: the attempt was ended meanwhile.
@@ -125,18 +223,36 @@ impl Attempts<'_> {
         let (provider, now) = (self.provider, self.context.clock().now());
         pool::run(&self.context.pool, move |conn| {
             let customer = customer.as_str();
+            let is_over = checkout_sessions::find(conn, customer, attempt)?
+                .is_none_or(|attempt| !attempt.is_under_way());
+            if is_over {
+                return Ok(());
+            }
             let known = subscriptions::of_customer(conn, customer)?
                 .iter()
                 .any(|subscription| {
                     subscription.provider == provider
                         && Some(&subscription.provider_subscription_id)
                             == session.provider_subscription_id.as_ref()
+                        // One that is its own session is known from before anything was paid.
+                        && (subscription.provider_subscription_id != session.id
+                            || subscription.status != SubscriptionStatus::Incomplete)
                 });
             if !known {
                 return Err(CheckoutError::Completed);
             }
             checkout_sessions::end(conn, customer, attempt, Ending::Complete, now)?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Whether the session is a subscription that was fetched before.
+    pub(super) async fn is_stored(&self, session_id: &str) -> Result<bool, CheckoutError> {
+        let (provider, id) = (self.provider, session_id.to_owned());
+        pool::run(&self.context.pool, move |conn| {
+            let owner = subscriptions::owner(conn, provider, &id)?;
+            Ok(owner.is_some())
         })
         .await
     }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::CheckoutError;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::{Access, Subscription, SubscriptionStatus};
+use crate::store::subscription_endings::Noted;
 
 /// Refuses what would lead to a second subscription. What an operator granted stands in nobody's way: it is how a customer is
 /// served until the first payment.
@@ -41,6 +42,45 @@ pub(super) fn may_buy(
     }
 }
 
+/// Whether the subscription is no more than a page on which it could have been bought. `sessions` are those that the customer has not
+/// gone through, each with its provider's name.
+pub(in crate::service) fn is_mere_session(
+    subscription: &Subscription,
+    sessions: &[(String, String)],
+) -> bool {
+    use SubscriptionStatus as S;
+    matches!(subscription.status, S::Incomplete | S::IncompleteExpired)
+        && sessions.iter().any(|(provider, session)| {
+            provider == subscription.provider.as_str()
+                && *session == subscription.provider_subscription_id
+        })
+}
+
+/// Refuses to sell another one in the place of what is not paid, or is being ended, or has been replaced already.
+pub(super) fn may_replace(
+    subscriptions: &[Subscription],
+    ending: &[Noted],
+    provider: ProviderName,
+    id: &str,
+) -> Result<(), CheckoutError> {
+    use SubscriptionStatus as S;
+    let replaced = subscriptions
+        .iter()
+        .find(|s| s.provider == provider && s.provider_subscription_id == id);
+    match replaced {
+        Some(replaced)
+            if ending
+                .iter()
+                .any(|noted| noted.subscription_id == replaced.id) =>
+        {
+            Err(CheckoutError::InProgress)
+        }
+        Some(replaced) if replaced.planned.is_some() => Err(CheckoutError::InProgress),
+        Some(replaced) if matches!(replaced.status, S::Trialing | S::Active) => Ok(()),
+        _ => Err(CheckoutError::PaymentDue),
+    }
+}
+
 /// Whether a trial may be given: to somebody new, and once. What an operator granted was not bought.
 pub(super) fn may_try(subscriptions: &[Subscription]) -> bool {
     subscriptions
@@ -54,7 +94,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::subscription::PlanRef;
+    use crate::domain::payment::{EndingReason, EndingState};
+    use crate::domain::subscription::{PlanRef, PlannedChange};
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -130,6 +171,56 @@ mod tests {
             assert!(may_try(std::slice::from_ref(&granted)), "{status:?}");
             assert!(!may_try(&[granted, bought]), "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_page_that_nobody_paid_is_no_purchase() {
+        let session = |provider: &str| vec![(provider.to_owned(), "sub_1".to_owned())];
+        for status in SubscriptionStatus::ALL {
+            let page = matches!(
+                status,
+                SubscriptionStatus::Incomplete | SubscriptionStatus::IncompleteExpired
+            );
+            let subscription = on("pro", status);
+            assert_eq!(
+                is_mere_session(&subscription, &session("stripe")),
+                page,
+                "{status:?}"
+            );
+            assert!(!is_mere_session(&subscription, &session("razorpay")));
+            assert!(!is_mere_session(&subscription, &[]));
+        }
+    }
+
+    #[test]
+    fn only_what_is_paid_and_goes_on_is_replaced() {
+        let replace = |subscription: Subscription, ending: &[Noted]| {
+            may_replace(&[subscription], ending, ProviderName::Stripe, "sub_1").is_ok()
+        };
+        for status in SubscriptionStatus::ALL {
+            let pays = matches!(
+                status,
+                SubscriptionStatus::Trialing | SubscriptionStatus::Active
+            );
+            assert_eq!(replace(on("pro", status), &[]), pays, "{status:?}");
+        }
+        let active = on("pro", SubscriptionStatus::Active);
+        let noted = Noted {
+            subscription_id: active.id,
+            reason: EndingReason::Replaced,
+            state: EndingState::Due,
+            attempts: 0,
+        };
+        assert!(!replace(active.clone(), &[noted]));
+        let planned = Subscription {
+            planned: Some(PlannedChange {
+                plan: active.plan.clone(),
+                at: now(),
+            }),
+            ..active
+        };
+        assert!(!replace(planned, &[]));
+        assert!(may_replace(&[], &[], ProviderName::Stripe, "sub_1").is_err());
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! The provider's customer for ours: made once, under a key that stays the same until it is made.
+//!
+//! A provider without such keys is asked by the holder of the attempt's claim alone, so two callers never make two. Only an answer that was
+//! lost can leave one behind that nobody here knows: it is nobody's payer, no money hangs on it, and where the customer has an e-mail
+//! address the provider itself answers with it the next time.
 
 use super::CheckoutError;
 use crate::domain::ids::CustomerId;
