@@ -15,6 +15,7 @@ mod refresh;
 mod refused_usage;
 mod second_subscriptions;
 mod stale_checkouts;
+mod successors;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -25,7 +25,7 @@ mod turn;
 mod verify_payment;
 
 pub use cancel::{CancelWhen, cancel};
-pub use change_plan::{NewPlan, change_plan};
+pub use change_plan::{Changed, NewPlan, change_plan};
 pub use errors::BillingError;
 pub use intended_ends::send_ends;
 pub use portal::{Visit, has_pages, open_portal};

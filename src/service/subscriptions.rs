@@ -10,7 +10,7 @@ use crate::domain::provider_event::ProviderName;
 use crate::domain::standing::{Anchoring, Standing};
 use crate::domain::subscription::{Report, Subscription, SubscriptionStatus};
 use crate::store::subscriptions::Cause;
-use crate::store::{counters, customers, subscriptions};
+use crate::store::{checkout_sessions, counters, customers, subscriptions};
 
 /// A subscription as it is reported for the first time: nothing is known to have been paid yet.
 pub fn first_seen(
@@ -79,7 +79,14 @@ pub fn apply_report(
     let before = Standing::at(now, &all, remembered, plans).map_err(unreadable)?;
 
     if change.newly_active {
+        let replaced = replaced_by(conn, &change.after)?;
         for other in all.iter_mut().filter(|other| other.id != base.id) {
+            // To take another one's place is a change of plan, and one to a lower plan leaves a grace.
+            let is_replaced = other.provider == change.after.provider
+                && replaced.as_ref() == Some(&other.provider_subscription_id);
+            if is_replaced && plans.lowers(&other.plan, &change.after.plan) {
+                continue;
+            }
             if let Some(superseded) = other.superseded(now, plans.grace_days) {
                 *other = superseded;
                 subscriptions::save(conn, customer, other, fence, now)?;
@@ -123,4 +130,11 @@ pub fn apply_report(
         }
     }
     Ok(change.after)
+}
+
+/// The subscription in whose place this one was sold, by the provider's id.
+fn replaced_by(conn: &mut PgConnection, sold: &Subscription) -> QueryResult<Option<String>> {
+    let id = &sold.provider_subscription_id;
+    let attempt = checkout_sessions::attempt_of_session(conn, sold.provider, id)?;
+    Ok(attempt.and_then(|attempt| attempt.replaces))
 }

@@ -92,6 +92,15 @@ pub fn of_customer(
         .collect()
 }
 
+/// The customer's subscriptions whose place others have taken, by our ids.
+pub fn replaced(conn: &mut PgConnection, customer: &str) -> QueryResult<Vec<Uuid>> {
+    subscription_endings::table
+        .filter(subscription_endings::customer_id.eq(customer))
+        .filter(subscription_endings::reason.eq(EndingReason::Replaced.as_str()))
+        .select(subscription_endings::subscription_id)
+        .load(conn)
+}
+
 /// Takes back what was noted, unless it was carried out or somebody is at it (`false`).
 pub fn withdraw(
     conn: &mut PgConnection,

@@ -1,7 +1,7 @@
 //! A subscription is put on another plan, cancelled, and resumed.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -38,6 +38,36 @@ pub struct ChangePlan {
     pub when: Option<When>,
 }
 
+/// A subscription whose plan was changed, or is to be replaced by one on another plan.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(
+    as = ChangedSubscription,
+    example = json!({
+        "provider": "razorpay",
+        "provider_subscription_id": "sub_R2mYc8Qk3vXwZp",
+        "status": "active",
+        "plan_tier": "pro",
+        "plan_version": 1,
+        "current_period_start": "2026-01-12T00:00:00Z",
+        "current_period_end": "2026-02-12T00:00:00Z",
+        "cancel_at_period_end": false,
+        "trial_end": null,
+        "planned_change": null,
+        "grace": null,
+        "checkout_url": "https://rzp.io/i/h1k9LmQ2x"
+    })
+)]
+pub struct ChangedSubscriptionView {
+    /// The subscription as it is now.
+    #[serde(flatten)]
+    pub subscription: SubscriptionView,
+    /// Send the customer's browser there to pay what takes the subscription's place. Absent where the provider has changed the plan, or
+    /// nothing is left to be agreed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub checkout_url: Option<String>,
+}
+
 /// An end.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +102,11 @@ const fn with_the_period() -> When {
 /// time: the next replaces it, and asking for the plan that the subscription is on takes it back. Changing a subscription that was
 /// cancelled at its period's end lets it go on.
 ///
+/// Razorpay cannot put a subscription on another plan: there the answer has a `checkout_url`, where the customer pays a new subscription,
+/// and until then nothing changes. Once it is paid it takes the present one's place, which is ended, and what is left of its period is
+/// given back; with `period_end` the customer agrees to it now and pays when the period is over. The same change asked for again has the
+/// same `checkout_url` while that can be paid, and none once the customer has agreed.
+///
 /// The call is safe to repeat. After an answer that was lost it is answered with the subscription, or with `already-subscribed` where
 /// the change is known here by then. `Idempotency-Key` is accepted (bare or quoted) and checked for its form, and changes nothing.
 #[utoipa::path(
@@ -80,7 +115,7 @@ const fn with_the_period() -> When {
     params(("Idempotency-Key" = Option<String>, Header, description = "Accepted; the call is safe to repeat without it")),
     request_body = ChangePlan,
     responses(
-        (status = 200, description = "The subscription as it is now", body = SubscriptionView),
+        (status = 200, description = "The subscription as it is now", body = ChangedSubscriptionView),
         (status = 404, description = "`unknown-plan`: the catalogue has no such tier. `not-found`: no provider bills the customer anything",
             body = ProblemDocument, content_type = "application/problem+json",
             example = json!({"type": "/problems/not-found", "title": "Not found", "status": 404,
@@ -125,7 +160,11 @@ pub(crate) async fn change_plan(
         }),
     };
     let changed = billing::change_plan(&context, wanted).await?;
-    shown(&context, &customer, changed).await
+    let subscription = view(&context, &customer, changed.subscription).await?;
+    Ok(HttpResponse::Ok().json(ChangedSubscriptionView {
+        subscription,
+        checkout_url: changed.checkout_url,
+    }))
 }
 
 /// Cancel a subscription
@@ -224,6 +263,15 @@ async fn shown(
     customer: &CustomerId,
     subscription: Uuid,
 ) -> Result<HttpResponse, Problem> {
+    let subscription = view(context, customer, subscription).await?;
+    Ok(HttpResponse::Ok().json(subscription))
+}
+
+async fn view(
+    context: &Context,
+    customer: &CustomerId,
+    subscription: Uuid,
+) -> Result<SubscriptionView, Problem> {
     let snapshot = context.meter.snapshot(customer.as_str()).await?;
     let changed = snapshot
         .subscriptions
@@ -231,5 +279,5 @@ async fn shown(
         .find(|candidate| candidate.id == subscription)
         .ok_or_else(|| Problem::internal("a subscription that was just changed is gone"))?;
     let grace = snapshot.standing.grace.as_ref();
-    Ok(HttpResponse::Ok().json(SubscriptionView::of(changed, grace)))
+    Ok(SubscriptionView::of(changed, grace))
 }

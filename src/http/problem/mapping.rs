@@ -100,7 +100,9 @@ impl From<BillingError> for Problem {
             BillingError::UnknownPlan(_) => ProblemKind::UnknownPlan,
             BillingError::NotForSale => return Self::validation("/plan_tier", detail),
             BillingError::ReturnUrl(_) => return Self::validation("/return_url", detail),
-            BillingError::ProviderNotConfigured => ProblemKind::ProviderNotConfigured,
+            BillingError::ProviderNotConfigured | BillingError::NoReturnUrls => {
+                ProblemKind::ProviderNotConfigured
+            }
             BillingError::NoSubscription | BillingError::NotBought => ProblemKind::NotFound,
             BillingError::BadSignature => ProblemKind::BadSignature,
             BillingError::NoPortal => ProblemKind::NoPortal,
@@ -328,6 +330,17 @@ mod tests {
             (
                 BillingError::ProviderNotConfigured,
                 K::ProviderNotConfigured,
+                "",
+            ),
+            (BillingError::NoReturnUrls, K::ProviderNotConfigured, ""),
+            (
+                BillingError::from(CheckoutError::ProviderNotConfigured),
+                K::ProviderNotConfigured,
+                "",
+            ),
+            (
+                BillingError::from(CheckoutError::Completed),
+                K::Conflict,
                 "",
             ),
             (BillingError::NoSubscription, K::NotFound, ""),

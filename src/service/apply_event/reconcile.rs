@@ -10,9 +10,10 @@ use serde_json::json;
 use super::NotApplied;
 use super::meaning::{keep_intention, owner, plan_of, report};
 use super::refresh::{Errand, refresh};
+use super::successors::OwnSession;
 use crate::domain::plans::Plans;
 use crate::domain::provider_event::{ProviderName, ProviderStatus, ProviderSubscription};
-use crate::domain::subscription::{PlanRef, Subscription};
+use crate::domain::subscription::{PlanRef, Subscription, SubscriptionStatus};
 use crate::providers::ProviderError;
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::first_seen;
@@ -328,11 +329,17 @@ fn compare(
             )));
         }
     };
-    if stored.is_none() && status.is_terminal() {
-        // It came and went before anybody here knew of it: nothing depends on it.
+    let session = OwnSession::find(conn, provider, &customer, fetched, status)?;
+    let is_page = session.is_some() && status == SubscriptionStatus::Incomplete;
+    if stored.is_none() && (status.is_terminal() || is_page) {
+        // It came and went before anybody here knew of it, or is a page that nobody has paid yet: nothing depends on it.
         return Ok(Some((customer, None)));
     }
+    let status = session.as_ref().map_or(status, OwnSession::status);
     let mut report = report(fetched, status, plan, stored.as_ref(), now);
+    if let Some(session) = &session {
+        session.amend(&mut report);
+    }
     if !shows_intentions {
         let end_sent = intended_ends::told(conn, provider, &fetched.id)?
             .sent_at

@@ -7,7 +7,9 @@ use diesel::prelude::*;
 
 use super::meaning::{Owner, keep_intention, owner, plan_of, planned, report};
 use super::second_subscriptions::{self, Written};
+use super::successors::{OwnSession, look_at_the_replaced, was_lowered};
 use super::{NotApplied, settle};
+use crate::domain::payment::EndingReason;
 use crate::domain::provider_event::{
     PaymentMade, ProviderName, ProviderStatus, ProviderSubscription,
 };
@@ -134,6 +136,7 @@ pub(super) async fn refresh(
             )));
         }
     };
+    look_at_the_replaced(context, storefront, &fetched, status).await?;
     let meter = context.meter.clone();
     let shows_intentions = storefront.provider.capabilities().shows_intentions;
     let newly_bound = lease.customer.is_none();
@@ -158,6 +161,8 @@ pub(super) async fn refresh(
             let stored = subscriptions::of_customer(conn, &owner.customer)?
                 .into_iter()
                 .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
+            let session = OwnSession::find(conn, provider, &owner.customer, &fetched, status)?;
+            let status = session.as_ref().map_or(status, OwnSession::status);
             let plan = match plan_of(conn, provider, &plans, &fetched, stored.as_ref()) {
                 Err(NotApplied::Unclear(reason)) => priceless(status, stored.as_ref(), reason)?,
                 plan => plan?,
@@ -175,11 +180,21 @@ pub(super) async fn refresh(
                     );
                 }
             }
-            if matches!(errand.asked_by, AskedBy::End) {
+            let brought_about = noted_end(conn, &owner.customer, stored.as_ref(), now)?;
+            if matches!(errand.asked_by, AskedBy::End) || brought_about.is_some() {
                 report.paid_until = None;
             }
-            report.end_with_grace =
-                !status.is_terminal() || leaves_grace(conn, &owner.customer, stored.as_ref(), now)?;
+            report.end_with_grace = !status.is_terminal()
+                || match (brought_about, &stored) {
+                    (None, _) => true,
+                    (Some(EndingReason::Replaced), Some(stored)) => {
+                        was_lowered(conn, &plans, &owner.customer, stored, now)?
+                    }
+                    (Some(_), _) => false,
+                };
+            if let Some(session) = &session {
+                session.amend(&mut report);
+            }
             let base = stored.clone().unwrap_or_else(|| {
                 first_seen(
                     provider,
@@ -207,8 +222,13 @@ pub(super) async fn refresh(
                 before: stored.as_ref(),
                 after: &after,
             };
-            let must_end =
-                second_subscriptions::look_for(conn, on_duplicate, &plans, written, now)?;
+            let mut must_end = false;
+            if let Some(session) = &session {
+                session.end_checkout(conn, now)?;
+                // Before others are looked for: what is replaced is none too many.
+                must_end |= session.follow(conn, &plans, written, occasion)?;
+            }
+            must_end |= second_subscriptions::look_for(conn, on_duplicate, &plans, written, now)?;
             bind(conn, provider, &fetched, &owner, purchase, now)?;
             if let Some(payment) = &errand.payment {
                 let (customer, id) = (owner.customer.as_str(), fetched.id.as_str());
@@ -268,18 +288,21 @@ const fn gives_access(status: SubscriptionStatus) -> bool {
     matches!(status, S::Trialing | S::Active | S::PastDue)
 }
 
-/// Whether the subscription's end is one that leaves a grace: not where we had to bring it about.
-fn leaves_grace(
+/// Why we ourselves bring the subscription's end about, where we do.
+fn noted_end(
     conn: &mut PgConnection,
     customer: &str,
     stored: Option<&Subscription>,
     now: DateTime<Utc>,
-) -> QueryResult<bool> {
+) -> QueryResult<Option<EndingReason>> {
     let Some(stored) = stored else {
-        return Ok(true);
+        return Ok(None);
     };
     let noted = subscription_endings::of_customer(conn, customer, now)?;
-    Ok(noted.iter().all(|noted| noted.subscription_id != stored.id))
+    let this = noted
+        .into_iter()
+        .find(|noted| noted.subscription_id == stored.id);
+    Ok(this.map(|noted| noted.reason))
 }
 
 /// Remembers whose the subscription is, and that the checkout which sold it is over.

@@ -1,9 +1,11 @@
-//! Another plan: at once, with the difference charged or credited, or with the next period.
+//! Another plan: at once, with the difference charged or credited, or with the next period. Where the provider cannot put a subscription on
+//! another plan, a new one takes its place once that is paid.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::successor::{drop_successor, offer};
 use super::turn::{Held, in_turn};
 use super::{BillingError, subject};
 use crate::domain::ids::{CustomerId, TierKey};
@@ -24,9 +26,17 @@ pub struct NewPlan {
     pub when: Option<ChangeWhen>,
 }
 
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Our id of the subscription that is on the plan, or is to be replaced.
+    pub subscription: Uuid,
+    /// Where the customer pays what is to take its place; until then it stays as it is.
+    pub checkout_url: Option<String>,
+}
+
 /// Puts the customer's subscription on another plan. Asking for the plan that it is on takes back a change that was planned.
-/// Returns our id of the subscription.
-pub async fn change_plan(context: &Context, wanted: NewPlan) -> Result<Uuid, BillingError> {
+pub async fn change_plan(context: &Context, wanted: NewPlan) -> Result<Changed, BillingError> {
     let plans = context.book().plans();
     let Some(plan) = plans.of_tier(wanted.plan_tier.as_str()) else {
         return Err(BillingError::UnknownPlan(wanted.plan_tier));
@@ -34,6 +44,7 @@ pub async fn change_plan(context: &Context, wanted: NewPlan) -> Result<Uuid, Bil
     if !plan.plan.is_paid() || plan.plan.tier == plans.default_tier() {
         return Err(BillingError::NotForSale);
     }
+    let mut checkout_url = None;
     let changed = in_turn(context, &wanted.customer, async |held| {
         if !subject::pays(held.subscription.status) {
             return Err(BillingError::PaymentDue);
@@ -41,19 +52,31 @@ pub async fn change_plan(context: &Context, wanted: NewPlan) -> Result<Uuid, Bil
         if held.subscription.plan.tier == plan.plan.tier {
             stay(held).await
         } else {
-            move_to(held, plan, &wanted).await
+            checkout_url = move_to(held, plan, &wanted).await?;
+            Ok(())
         }
     })
     .await;
     match changed {
+        Ok(subscription) => Ok(Changed {
+            subscription,
+            checkout_url,
+        }),
         // Nothing is left to be changed; a checkout sells anew.
         Err(BillingError::Ended) => Err(BillingError::NoSubscription),
-        other => other,
+        Err(error) => Err(error),
     }
 }
 
 /// Takes back what was planned.
 async fn stay(held: &mut Held<'_>) -> Result<(), BillingError> {
+    if !held.provider().capabilities().changes_plans {
+        if held.subscription.planned.is_some() {
+            held.must_not_be_told_to_end().await?;
+        }
+        let any = drop_successor(held).await?;
+        return any.then_some(()).ok_or(BillingError::AlreadyOnPlan);
+    }
     if held.subscription.planned.is_none() {
         return Err(BillingError::AlreadyOnPlan);
     }
@@ -68,7 +91,7 @@ async fn move_to(
     held: &mut Held<'_>,
     plan: &Arc<PlanVersion>,
     wanted: &NewPlan,
-) -> Result<(), BillingError> {
+) -> Result<Option<String>, BillingError> {
     let prices = held
         .storefront
         .price_ids(plan)
@@ -84,6 +107,9 @@ async fn move_to(
             ChangeWhen::Now
         }
     });
+    if !held.provider().capabilities().changes_plans {
+        return offer(held, plan, prices, when).await;
+    }
     let provider = held.subscription.provider;
     let replaced_price_ids = pool::run(&held.context.pool, move |conn| {
         plan_versions::all_prices(conn, provider).map_err(StoreError::from)
@@ -108,5 +134,5 @@ async fn move_to(
     if when == ChangeWhen::Now && seen.change_unpaid {
         return Err(BillingError::ChangeUnpaid);
     }
-    Ok(())
+    Ok(None)
 }

@@ -3,6 +3,7 @@
 use crate::domain::ids::TierKey;
 use crate::providers::ProviderError;
 use crate::service::apply_event::NotSeen;
+use crate::service::checkout::CheckoutError;
 use crate::service::prices::NotVerified;
 use crate::service::return_urls::ReturnUrlError;
 use crate::store::pool::StoreError;
@@ -19,6 +20,9 @@ pub enum BillingError {
     /// The provider is not set up, or has no price for the tier.
     #[error("the provider is not configured, or not for this tier")]
     ProviderNotConfigured,
+    /// Without addresses to come back to nothing can be sold in the subscription's place.
+    #[error("PLANGATE_SUCCESS_URL and PLANGATE_CANCEL_URL are not configured")]
+    NoReturnUrls,
     /// The return URL cannot be used.
     #[error("{0}")]
     ReturnUrl(ReturnUrlError),
@@ -105,6 +109,26 @@ impl From<NotSeen> for BillingError {
             NotSeen::Store(error) => Self::Store(error),
             NotSeen::Overtaken => Self::InProgress,
             other => Self::NotSeen(other),
+        }
+    }
+}
+
+impl From<CheckoutError> for BillingError {
+    fn from(error: CheckoutError) -> Self {
+        match error {
+            CheckoutError::UnknownPlan(tier) => Self::UnknownPlan(tier),
+            CheckoutError::NotForSale => Self::NotForSale,
+            CheckoutError::ProviderNotConfigured => Self::ProviderNotConfigured,
+            CheckoutError::ReturnUrl { .. } => Self::NoReturnUrls,
+            CheckoutError::UnknownCustomer => Self::NoSubscription,
+            CheckoutError::AlreadySubscribed
+            | CheckoutError::UseChangePlan
+            | CheckoutError::Completed
+            | CheckoutError::InProgress => Self::InProgress,
+            CheckoutError::PaymentDue => Self::PaymentDue,
+            CheckoutError::PriceMismatch => Self::PriceMismatch,
+            CheckoutError::ProviderFailed(error) => Self::ProviderFailed(error),
+            CheckoutError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::plans::Plans;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::{Subscription, SubscriptionStatus};
 
-/// The subscription that a provider bills: of several the one that pays, of those the highest, of those the oldest.
+/// The subscription that a provider bills: of several the one that pays, else one that did; of those the highest, of those the oldest.
 /// `subscriptions` come oldest first.
 pub(super) fn of(
     subscriptions: Vec<Subscription>,
@@ -27,7 +27,12 @@ pub(super) fn of(
         .filter(|subscription| subscription.status.is_open());
     // The first of equal ones, which is the oldest.
     open.min_by_key(|subscription| {
-        Reverse((pays(subscription.status), plans.rank(&subscription.plan)))
+        let agreed = subscription.status != SubscriptionStatus::Incomplete;
+        Reverse((
+            pays(subscription.status),
+            agreed,
+            plans.rank(&subscription.plan),
+        ))
     })
     .ok_or(match (any_granted, any_ended) {
         (true, _) => BillingError::Granted,
@@ -119,6 +124,16 @@ mod tests {
         let (old, new) = (on("old", "pro", S::Active), on("new", "pro", S::Active));
         assert_eq!(meant(&[old.clone(), new.clone()]), "old");
         assert_eq!(meant(&[old, on("high", "scale", S::Trialing), new]), "high");
+    }
+
+    #[test]
+    fn one_that_waits_for_its_first_payment_comes_last() {
+        use SubscriptionStatus as S;
+        let waiting = on("waiting", "scale", S::Incomplete);
+        for status in [S::PastDue, S::Unpaid, S::Paused, S::Active] {
+            assert_eq!(meant(&[waiting.clone(), on("old", "pro", status)]), "old");
+        }
+        assert_eq!(meant(&[waiting]), "waiting");
     }
 
     #[test]

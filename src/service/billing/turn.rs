@@ -12,12 +12,13 @@ use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
 use crate::providers::Provider;
 use crate::service::apply_event::{Look, NotSeen, Seen, see_now};
+use crate::service::checkout::is_mere_session;
 use crate::service::context::{Context, Storefront};
 use crate::service::usage_reports;
 use crate::store::change_turns::{self, Turn};
 use crate::store::clock::deciding_time;
 use crate::store::pool::{self, StoreError};
-use crate::store::subscriptions;
+use crate::store::{checkout_sessions, subscription_endings, subscriptions};
 
 /// How long a turn lasts from its renewal on; longer than a change at the provider takes with its repetitions.
 const TURN: TimeDelta = TimeDelta::minutes(2);
@@ -29,16 +30,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Held<'a> {
     pub(super) context: &'a Context,
     pub(super) storefront: &'a Storefront,
+    /// Whose it is.
+    pub(super) customer: &'a CustomerId,
     /// As it was found when the turn began.
     pub(super) subscription: Subscription,
     turn: Turn,
 }
 
 /// Does something to the customer's subscription when it is its turn. Returns the subscription's id.
-pub(super) async fn in_turn(
-    context: &Context,
-    customer: &CustomerId,
-    work: impl AsyncFnOnce(&mut Held<'_>) -> Result<(), BillingError>,
+pub(super) async fn in_turn<'a>(
+    context: &'a Context,
+    customer: &'a CustomerId,
+    work: impl AsyncFnOnce(&mut Held<'a>) -> Result<(), BillingError>,
 ) -> Result<Uuid, BillingError> {
     let subscription = meant(context, customer).await?;
     let storefront = context
@@ -49,11 +52,12 @@ pub(super) async fn in_turn(
     let mut held = Held {
         context,
         storefront,
+        customer,
         subscription,
         turn,
     };
     let done = async {
-        held.look_first(customer, &id).await?;
+        held.look_first(&id).await?;
         work(&mut held).await
     }
     .await;
@@ -63,13 +67,18 @@ pub(super) async fn in_turn(
 
 impl Held<'_> {
     /// Brings what is stored up to date: on what is decided next, money may depend.
-    async fn look_first(&mut self, customer: &CustomerId, id: &str) -> Result<(), BillingError> {
+    async fn look_first(&mut self, id: &str) -> Result<(), BillingError> {
         match see_now(self.context, self.storefront, id, Look::First).await {
             // What cannot be understood can still be cancelled: then what is stored has to do.
             Ok(_) | Err(NotSeen::Unclear(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        let found = meant(self.context, customer).await?;
+        self.read_again().await
+    }
+
+    /// Reads what is stored of it now.
+    pub(super) async fn read_again(&mut self) -> Result<(), BillingError> {
+        let found = meant(self.context, self.customer).await?;
         if found.provider_subscription_id != self.subscription.provider_subscription_id {
             // The turn is for another one than the customer means now.
             return Err(BillingError::InProgress);
@@ -150,7 +159,14 @@ async fn meant(context: &Context, customer: &CustomerId) -> Result<Subscription,
     let customer = customer.clone();
     let book = Arc::clone(&context.meter.rules().book);
     pool::run(&context.pool, move |conn| {
-        let subscriptions = subscriptions::of_customer(conn, customer.as_str())?;
+        let customer = customer.as_str();
+        let mut subscriptions = subscriptions::of_customer(conn, customer)?;
+        let sessions = checkout_sessions::not_gone_through(conn, customer)?;
+        let replaced = subscription_endings::replaced(conn, customer)?;
+        subscriptions.retain(|s| {
+            let is_ending = replaced.contains(&s.id) && s.status.is_open();
+            !is_ending && !is_mere_session(s, &sessions)
+        });
         subject::of(subscriptions, &book.plans())
     })
     .await
