@@ -35,6 +35,7 @@ mod overage_links;
 mod plan_context;
 mod plans;
 mod provider_contract;
+mod razorpay_sales;
 mod razorpay_sdk;
 mod reservations;
 mod stripe_provider;
