@@ -10,10 +10,13 @@ use super::second_subscriptions::{self, Written};
 use super::successors::{OwnSession, look_at_the_replaced, was_lowered};
 use super::{NotApplied, settle};
 use crate::domain::payment::EndingReason;
+use crate::domain::plans::Plans;
+use crate::domain::policy::OnDuplicate;
 use crate::domain::provider_event::{
     PaymentMade, ProviderName, ProviderStatus, ProviderSubscription,
 };
-use crate::domain::subscription::{PlanRef, Subscription, SubscriptionStatus};
+use crate::domain::subscription::{PlanRef, Report, Subscription, SubscriptionStatus};
+use crate::meter::Rules;
 use crate::service::context::{Context, Storefront};
 use crate::service::subscriptions::{Occasion, apply_report, first_seen};
 use crate::store::checkout_sessions::{self, Ending};
@@ -137,114 +140,29 @@ pub(super) async fn refresh(
         }
     };
     look_at_the_replaced(context, storefront, &fetched, status).await?;
-    let meter = context.meter.clone();
-    let shows_intentions = storefront.provider.capabilities().shows_intentions;
     let newly_bound = lease.customer.is_none();
     let shown = Fetched {
         change_unpaid: fetched.change_unpaid,
     };
-    let on_duplicate = context.billing_policy.on_duplicate;
+    let seen = Seen {
+        provider,
+        shows_intentions: storefront.provider.capabilities().shows_intentions,
+        on_duplicate: context.billing_policy.on_duplicate,
+        lease,
+        looked_at,
+        fetched,
+        status,
+        errand,
+    };
+    let meter = context.meter.clone();
     let must_end = pool::run(&context.pool, move |conn| {
-        let rules = meter.rules();
         let mut whose = None;
-        let applied = conn.transaction(|conn| {
-            if !subscriptions::holds(conn, provider, &fetched.id, lease.fence)? {
-                return Err(NotApplied::Overtaken);
-            }
-            let purchase = errand.purchase.as_ref();
-            let owner = owner(conn, provider, &lease, &fetched, purchase)?;
-            whose = Some(owner.customer.clone());
-            let now = deciding_time(conn, rules.clock.as_ref())?;
-            let row = customers::lock_or_create(conn, &owner.customer, now)?;
-            let now = deciding_time(conn, rules.clock.as_ref())?;
-            let plans = rules.book.refresh(conn)?;
-            let stored = subscriptions::of_customer(conn, &owner.customer)?
-                .into_iter()
-                .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
-            let session = OwnSession::find(conn, provider, &owner.customer, &fetched, status)?;
-            let status = session.as_ref().map_or(status, OwnSession::status);
-            let plan = match plan_of(conn, provider, &plans, &fetched, stored.as_ref()) {
-                Err(NotApplied::Unclear(reason)) => priceless(status, stored.as_ref(), reason)?,
-                plan => plan?,
-            };
-            let planned = planned(conn, provider, &plans, &fetched, &plan)?;
-            let mut report = report(&fetched, status, plan, stored.as_ref(), now);
-            report.planned = planned;
-            if !shows_intentions {
-                let end_sent = intended_ends::told(conn, provider, &fetched.id)?.sent_at.is_some();
-                if keep_intention(&mut report, stored.as_ref(), end_sent, now) {
-                    tracing::error!(
-                        %provider,
-                        subscription = fetched.id,
-                        "a subscription was renewed that was to end: it ends with the new period, and an operator must look at what was paid"
-                    );
-                }
-            }
-            let brought_about = noted_end(conn, &owner.customer, stored.as_ref(), now)?;
-            if matches!(errand.asked_by, AskedBy::End) || brought_about.is_some() {
-                report.paid_until = None;
-            }
-            report.end_with_grace = !status.is_terminal()
-                || match (brought_about, &stored) {
-                    (None, _) => true,
-                    (Some(EndingReason::Replaced), Some(stored)) => {
-                        was_lowered(conn, &plans, &owner.customer, stored, now)?
-                    }
-                    (Some(_), _) => false,
-                };
-            if let Some(session) = &session {
-                session.amend(&mut report);
-            }
-            let base = stored.clone().unwrap_or_else(|| {
-                first_seen(
-                    provider,
-                    &fetched.id,
-                    &report,
-                    fetched.started_at.unwrap_or(now),
-                )
-            });
-            let occasion = Occasion {
-                fence: lease.fence,
-                cause: errand.cause(),
-                now,
-            };
-            let after = apply_report(
-                conn,
-                &plans,
-                &owner.customer,
-                row.anchoring(),
-                &base,
-                report,
-                occasion,
-            )?;
-            let written = Written {
-                customer: &owner.customer,
-                before: stored.as_ref(),
-                after: &after,
-            };
-            let mut must_end = false;
-            if let Some(session) = &session {
-                session.end_checkout(conn, now)?;
-                // Before others are looked for: what is replaced is none too many.
-                must_end |= session.follow(conn, &plans, written, occasion)?;
-            }
-            must_end |= second_subscriptions::look_for(conn, on_duplicate, &plans, written, now)?;
-            bind(conn, provider, &fetched, &owner, purchase, now)?;
-            if let Some(payment) = &errand.payment {
-                let (customer, id) = (owner.customer.as_str(), fetched.id.as_str());
-                charges::note(conn, customer, provider, id, payment, now)?;
-            }
-            if let AskedBy::Event(claim) = &errand.asked_by {
-                settle(conn, claim, Status::Processed, now)?;
-            }
-            inbox::answer(conn, provider, &fetched.id, looked_at, now)?;
-            Ok(must_end)
-        });
+        let written = conn.transaction(|conn| seen.write(conn, meter.rules(), &mut whose));
         // Even after an error: the answer to the commit may have been lost.
         if let Some(customer) = whose {
             meter.forget(&customer);
         }
-        applied
+        written
     })
     .await?;
     if must_end {
@@ -254,6 +172,142 @@ pub(super) async fn refresh(
         wake_the_waiting(context, storefront, id).await;
     }
     Ok(shown)
+}
+
+/// What was fetched under a lease, to be written down.
+struct Seen {
+    provider: ProviderName,
+    shows_intentions: bool,
+    on_duplicate: OnDuplicate,
+    lease: Lease,
+    looked_at: DateTime<Utc>,
+    fetched: ProviderSubscription,
+    status: SubscriptionStatus,
+    errand: Errand,
+}
+
+impl Seen {
+    /// Writes it down with everything that follows, in the caller's transaction. Returns whether a subscription is to be ended; `whose` is
+    /// told as soon as that is known.
+    fn write(
+        &self,
+        conn: &mut PgConnection,
+        rules: &Rules,
+        whose: &mut Option<String>,
+    ) -> Result<bool, NotApplied> {
+        let (provider, fetched, errand) = (self.provider, &self.fetched, &self.errand);
+        if !subscriptions::holds(conn, provider, &fetched.id, self.lease.fence)? {
+            return Err(NotApplied::Overtaken);
+        }
+        let purchase = errand.purchase.as_ref();
+        let owner = owner(conn, provider, &self.lease, fetched, purchase)?;
+        let customer = owner.customer.as_str();
+        *whose = Some(customer.to_owned());
+        let now = deciding_time(conn, rules.clock.as_ref())?;
+        let row = customers::lock_or_create(conn, customer, now)?;
+        let now = deciding_time(conn, rules.clock.as_ref())?;
+        let plans = rules.book.refresh(conn)?;
+        let stored = subscriptions::of_customer(conn, customer)?
+            .into_iter()
+            .find(|s| s.provider == provider && s.provider_subscription_id == fetched.id);
+        let session = OwnSession::find(conn, provider, customer, fetched, self.status)?;
+        let about = About {
+            customer,
+            stored: stored.as_ref(),
+            session: session.as_ref(),
+        };
+        let report = self.report(conn, &plans, about, now)?;
+        let base = stored.clone().unwrap_or_else(|| {
+            let started_at = fetched.started_at.unwrap_or(now);
+            first_seen(provider, &fetched.id, &report, started_at)
+        });
+        let occasion = Occasion {
+            fence: self.lease.fence,
+            cause: errand.cause(),
+            now,
+        };
+        let remembered = row.anchoring();
+        let after = apply_report(conn, &plans, customer, remembered, &base, report, occasion)?;
+        let written = Written {
+            customer,
+            before: stored.as_ref(),
+            after: &after,
+        };
+        let mut must_end = false;
+        if let Some(session) = &session {
+            session.end_checkout(conn, now)?;
+            // Before others are looked for: what is replaced is none too many.
+            must_end |= session.follow(conn, &plans, written, occasion)?;
+        }
+        must_end |= second_subscriptions::look_for(conn, self.on_duplicate, &plans, written, now)?;
+        bind(conn, provider, fetched, &owner, purchase, now)?;
+        if let Some(payment) = &errand.payment {
+            charges::note(conn, customer, provider, &fetched.id, payment, now)?;
+        }
+        if let AskedBy::Event(claim) = &errand.asked_by {
+            settle(conn, claim, Status::Processed, now)?;
+        }
+        inbox::answer(conn, provider, &fetched.id, self.looked_at, now)?;
+        Ok(must_end)
+    }
+
+    /// What was fetched, with what is known here alone.
+    fn report(
+        &self,
+        conn: &mut PgConnection,
+        plans: &Plans,
+        about: About<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Report, NotApplied> {
+        let (provider, fetched) = (self.provider, &self.fetched);
+        let About {
+            customer,
+            stored,
+            session,
+        } = about;
+        let status = session.map_or(self.status, OwnSession::status);
+        let plan = match plan_of(conn, provider, plans, fetched, stored) {
+            Err(NotApplied::Unclear(reason)) => priceless(status, stored, reason)?,
+            plan => plan?,
+        };
+        let planned = planned(conn, provider, plans, fetched, &plan)?;
+        let mut report = report(fetched, status, plan, stored, now);
+        report.planned = planned;
+        if !self.shows_intentions {
+            let told = intended_ends::told(conn, provider, &fetched.id)?;
+            if keep_intention(&mut report, stored, told.sent_at.is_some(), now) {
+                tracing::error!(
+                    %provider,
+                    subscription = fetched.id,
+                    "a subscription was renewed that was to end: it ends with the new period, and an operator must look at what was paid"
+                );
+            }
+        }
+        let brought_about = noted_end(conn, customer, stored, now)?;
+        if matches!(self.errand.asked_by, AskedBy::End) || brought_about.is_some() {
+            report.paid_until = None;
+        }
+        report.end_with_grace = !status.is_terminal()
+            || match (brought_about, stored) {
+                (None, _) => true,
+                (Some(EndingReason::Replaced), Some(stored)) => {
+                    was_lowered(conn, plans, customer, stored, now)?
+                }
+                (Some(_), _) => false,
+            };
+        if let Some(session) = session {
+            session.amend(&mut report);
+        }
+        Ok(report)
+    }
+}
+
+/// What is known here of a subscription that was fetched.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    customer: &'a str,
+    stored: Option<&'a Subscription>,
+    session: Option<&'a OwnSession>,
 }
 
 /// Takes the lease; tells when, too.

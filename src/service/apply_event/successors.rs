@@ -195,7 +195,7 @@ impl OwnSession {
             ends_with_period: true,
             planned,
         };
-        self.intend(conn, plans, replaced, customer, intention, occasion)
+        keep(conn, plans, replaced, customer, intention, occasion)
     }
 
     /// It never begins: the old one goes on, where that can still be.
@@ -216,27 +216,7 @@ impl OwnSession {
             ends_with_period: told.sent_at.is_some(),
             planned: None,
         };
-        self.intend(conn, plans, replaced, customer, intention, occasion)
-    }
-
-    fn intend(
-        &self,
-        conn: &mut PgConnection,
-        plans: &Plans,
-        replaced: &Subscription,
-        customer: &str,
-        intention: Intention,
-        occasion: Occasion<'_>,
-    ) -> QueryResult<()> {
-        // As the new one left it.
-        let Some(row) = customers::lock(conn, customer)? else {
-            return Ok(());
-        };
-        let remembered = row.anchoring();
-        intend(
-            conn, plans, customer, remembered, replaced, intention, occasion,
-        )?;
-        Ok(())
+        keep(conn, plans, replaced, customer, intention, occasion)
     }
 
     fn planned(&self) -> Option<PlannedChange> {
@@ -247,6 +227,26 @@ impl OwnSession {
         };
         Some(PlannedChange { plan, at })
     }
+}
+
+/// Keeps with the old one what is intended with it.
+fn keep(
+    conn: &mut PgConnection,
+    plans: &Plans,
+    replaced: &Subscription,
+    customer: &str,
+    intention: Intention,
+    occasion: Occasion<'_>,
+) -> QueryResult<()> {
+    // As the new one left it.
+    let Some(row) = customers::lock(conn, customer)? else {
+        return Ok(());
+    };
+    let remembered = row.anchoring();
+    intend(
+        conn, plans, customer, remembered, replaced, intention, occasion,
+    )?;
+    Ok(())
 }
 
 /// Whether nothing was ever paid under that status.

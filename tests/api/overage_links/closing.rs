@@ -236,9 +236,11 @@ async fn operators_see_what_was_invoiced_beside_the_counter() {
     let app = at_the_limit().await;
     consume(&app, "acme", RUNS, 7).await;
     close(&app).await;
-    diesel::sql_query("UPDATE usage_metrics SET value = value - 1 WHERE metric_name = 'attribution_runs'")
-        .execute(&mut app.connect())
-        .unwrap();
+    diesel::sql_query(
+        "UPDATE usage_metrics SET value = value - 1 WHERE metric_name = 'attribution_runs'",
+    )
+    .execute(&mut app.connect())
+    .unwrap();
     let body = json!({"customer_id": "acme"});
     let found = app
         .post("/admin/reconcile-usage")

@@ -106,8 +106,7 @@ fn impatient(app: &TestApp) -> Context {
         max_delay: Duration::from_millis(5),
         budget: Duration::from_secs(15),
     };
-    context.storefronts[0].provider =
-        Arc::new(app.razorpay().provider(Timeouts::default(), retry));
+    context.storefronts[0].provider = Arc::new(app.razorpay().provider(Timeouts::default(), retry));
     context
 }
 

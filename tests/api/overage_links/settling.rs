@@ -5,8 +5,8 @@ use plangate::store::clock::Clock as _;
 use serde_json::{Value, json};
 
 use super::{
-    LIMIT, RUNS, asked, at_the_limit, bill, bill_with, close, impatient, invoice, only_link, record,
-    warnings,
+    LIMIT, RUNS, asked, at_the_limit, bill, bill_with, close, impatient, invoice, only_link,
+    record, warnings,
 };
 use crate::fake_razorpay::{Endpoint, FakeEvent, Fault, KEY_ID, KEY_SECRET};
 use crate::support::app::TestApp;

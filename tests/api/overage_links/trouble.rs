@@ -79,7 +79,10 @@ async fn what_the_provider_refuses_is_tried_again_every_hour() {
         assert!(reason.contains("not enabled"), "{reason}");
         let pause = wait(&app);
         assert!(pause >= TimeDelta::hours(1), "{pause}");
-        assert!(pause < TimeDelta::hours(1) + TimeDelta::seconds(2), "{pause}");
+        assert!(
+            pause < TimeDelta::hours(1) + TimeDelta::seconds(2),
+            "{pause}"
+        );
         let checks = app.get("/readyz?verbose").send().await.ok()["checks"].clone();
         assert_eq!(checks["overage_invoices"]["due"], 1, "{checks}");
         app.advance(pause);
@@ -114,7 +117,8 @@ async fn a_worker_that_dies_before_the_answer_loses_nothing() {
         ..app.razorpay().settings()
     };
     let transport = Transport::new(Timeouts::default(), RetryPolicy::default()).unwrap();
-    dying.storefronts[0].provider = std::sync::Arc::new(Razorpay::new(settings, transport).unwrap());
+    dying.storefronts[0].provider =
+        std::sync::Arc::new(Razorpay::new(settings, transport).unwrap());
     let died = tokio::time::timeout(Duration::from_millis(500), bill_next(&dying)).await;
     assert!(died.is_err());
     assert_eq!(invoice(&app).state, "sealed");
@@ -140,7 +144,11 @@ async fn workers_at_once_seal_and_ask_once() {
     let workers = (0..4).map(|_| bill_with(app.context()));
     futures_util::future::join_all(workers).await;
     assert_eq!(asked(&app), [165; 4]);
-    assert!(invoices(&app).iter().all(|invoice| invoice.state == "asked"));
+    assert!(
+        invoices(&app)
+            .iter()
+            .all(|invoice| invoice.state == "asked")
+    );
     assert_eq!(
         app.razorpay()
             .requests_to(Endpoint::CreatePaymentLink)
