@@ -17,7 +17,7 @@ pub(super) async fn watch(context: Context, token: CancellationToken) {
         match send_ends(&context, &token).await {
             Ok(0) => {}
             Ok(sent) => {
-                tracing::info!(sent, "cancelled subscriptions were ended at their provider")
+                tracing::info!(sent, "cancelled subscriptions were ended at their provider");
             }
             Err(error) => tracing::warn!(%error, "ends that are due cannot be looked for"),
         }

@@ -14,6 +14,8 @@ pub struct DueEnd {
     pub customer_id: String,
     /// The provider's id.
     pub provider_subscription_id: String,
+    /// When it is to end.
+    pub ends_at: DateTime<Utc>,
 }
 
 /// Subscriptions that are to end before `until` and of which the provider was not told in their present period, or has not answered;
@@ -56,6 +58,7 @@ pub fn due(
         .select((
             subscriptions::customer_id,
             subscriptions::provider_subscription_id,
+            subscriptions::current_period_end.assume_not_null(),
         ))
         .load(conn)
 }

@@ -202,6 +202,14 @@ fn contract() -> Vec<Route> {
             json!({"customer_id": "acme"}),
             BILLING,
         ),
+        write(
+            "POST",
+            "/billing/verify-payment",
+            "/billing/verify-payment",
+            json!({"customer_id": "acme", "razorpay_payment_id": "pay_1", "razorpay_subscription_id": "sub_1",
+                "razorpay_signature": "00"}),
+            BILLING,
+        ),
         read(
             "/billing/subscription",
             "/billing/subscription?customer_id=acme",

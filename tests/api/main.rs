@@ -36,6 +36,7 @@ mod plan_context;
 mod plans;
 mod provider_contract;
 mod razorpay_sales;
+mod razorpay;
 mod razorpay_sdk;
 mod reservations;
 mod stripe_provider;

@@ -1,5 +1,6 @@
 //! An end: with the period, or at once.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -34,7 +35,7 @@ pub async fn cancel(
         let shows_intentions = held.provider().capabilities().shows_intentions;
         match when {
             CancelWhen::PeriodEnd if shows_intentions => end_with_period(held).await,
-            CancelWhen::PeriodEnd if has_a_period(&held.subscription) => {
+            CancelWhen::PeriodEnd if has_a_period(&held.subscription, context.clock().now()) => {
                 intend_to_end(held, &customer).await
             }
             // Nothing is paid that could run out first.
@@ -80,11 +81,11 @@ async fn end_at_once(held: &mut Held<'_>, customer: &CustomerId) -> Result<(), B
     Ok(())
 }
 
-/// Whether something is in force that ends with a period.
-fn has_a_period(subscription: &Subscription) -> bool {
+/// Whether something is in force that ends with a period, and that is still to come.
+fn has_a_period(subscription: &Subscription, now: DateTime<Utc>) -> bool {
     use SubscriptionStatus as S;
     let in_force = matches!(subscription.status, S::Trialing | S::Active | S::PastDue);
-    in_force && subscription.current_period_end.is_some()
+    in_force && subscription.current_period_end.is_some_and(|end| now < end)
 }
 
 fn ends_with_its_period(subscription: &Subscription) -> bool {

@@ -98,7 +98,11 @@ async fn send(
         Err(NotSeen::Overtaken) => return Ok(Sent::Not),
         Err(NotSeen::Store(error)) => return Err(error),
         Err(NotSeen::Away(reason)) => {
-            tracing::warn!(%provider, reason, "ends wait: the provider is away");
+            if end.ends_at - context.clock().now() < LAST_MINUTES {
+                tracing::error!(%provider, subscription = id, reason, "a cancelled subscription is about to be billed again: the provider is away");
+            } else {
+                tracing::warn!(%provider, reason, "ends wait: the provider is away");
+            }
             return Ok(Sent::Away);
         }
     }
