@@ -81,7 +81,7 @@ async fn what_razorpays_own_library_sends_is_still_answered_as_it_was() {
             }
         }
     }
-    assert!(requests > 80, "only {requests} requests are recorded");
+    assert!(requests > 70, "only {requests} requests are recorded");
 }
 
 #[derive(Deserialize)]
@@ -112,14 +112,15 @@ fn what_razorpays_own_library_finds_right_the_fake_signs_and_the_service_accepts
             ..
         } = vector;
         assert_eq!(sign(&signs.join("|"), &secret), signature, "{signs:?}");
-        let provider = provider_with(&secret);
         match vector.of {
             Of::Webhook => {
+                let provider = provider_with(KEY_SECRET, &secret);
                 assert!(!is_forged(&provider, &signs[0], &signature), "{signs:?}");
                 let other = format!("{} ", signs[0]);
                 assert!(is_forged(&provider, &other, &signature), "{other:?}");
             }
             Of::Checkout => {
+                let provider = provider_with(&secret, WEBHOOK_SECRET);
                 let vouches = |signature: &str| {
                     provider.vouches_for_payment(&signs[0], &signs[1], signature) == Some(true)
                 };
@@ -211,12 +212,12 @@ fn fault(given: &Value) -> Fault {
     }
 }
 
-/// The real provider with one secret for everything.
-fn provider_with(secret: &str) -> Razorpay {
+/// The real provider with these secrets.
+fn provider_with(key_secret: &str, webhook_secret: &str) -> Razorpay {
     let settings = RazorpaySettings {
         key_id: KEY_ID.to_owned(),
-        key_secret: SecretString::from(secret),
-        webhook_secrets: vec![SecretString::from(secret)],
+        key_secret: SecretString::from(key_secret),
+        webhook_secrets: vec![SecretString::from(webhook_secret)],
         api_base: "http://127.0.0.1:9".parse().unwrap(),
     };
     let transport = Transport::new(Timeouts::default(), RetryPolicy::default()).unwrap();

@@ -226,6 +226,7 @@ def signatures():
         for body in ("{}", '{"entity":"event"}', '{"name":"Zoë ☂"}\n', '{\n  "event": "x"\n}\n', ""):
             vectors.append({"of": "webhook", "secret": secret, "signs": [body], "signature": signed(body, secret)})
             utility.verify_webhook_signature(body, vectors[-1]["signature"], secret)
+    for secret in ("the-golden-key-secret", "EnLs21M47BllR3X8PSFtjtbd"):
         for payment, subscription in (("pay_1", "sub_1"), ("pay_IDZNwZZFtnjyym", "sub_ID6MOhgkcoHj9I")):
             signature = signed(f"{payment}|{subscription}", secret)
             vectors.append({"of": "checkout", "secret": secret, "signs": [payment, subscription], "signature": signature})

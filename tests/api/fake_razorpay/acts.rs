@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::events::{FakeEvent, sign};
+use super::params::{Params, Refusal};
 use super::state::{State, text};
 use super::{FakeRazorpay, KEY_SECRET};
 
@@ -147,12 +148,14 @@ impl FakeRazorpay {
         sign(&format!("{}|{payment}", parts.join("|")), KEY_SECRET)
     }
 
+    /// Somebody does what the API can do.
     fn in_the_dashboard(
         &self,
         body: Value,
-        act: impl FnOnce(&mut State, super::params::Params) -> Result<Value, super::params::Refusal>,
+        act: impl FnOnce(&mut State, Params) -> Result<Value, Refusal>,
     ) -> Vec<FakeEvent> {
-        self.act(|state| state.in_the_dashboard(act, &body))
+        let params = Params::of_body(&body).expect("it is an object");
+        self.act(|state| act(state, params).unwrap_or_else(|refusal| panic!("{}", refusal.body)))
     }
 
     /// Does something and keeps the events of it from [`FakeRazorpay::take_events`].

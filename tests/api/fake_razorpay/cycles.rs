@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::params::Params;
 use super::payments::Sale;
 use super::periods::Cycle;
 use super::state::{State, number, text};
@@ -107,17 +106,6 @@ impl State {
         if !is_over(&self.subscriptions[id]) {
             self.tell_subscription("subscription.activated", id);
         }
-    }
-
-    /// Somebody does in the dashboard what the API can do.
-    pub(crate) fn in_the_dashboard(
-        &mut self,
-        act: impl FnOnce(&mut Self, Params) -> Result<Value, super::params::Refusal>,
-        body: &Value,
-    ) {
-        let params = Params::of_body(body).expect("it is an object");
-        let done = act(self, params);
-        done.unwrap_or_else(|refusal| panic!("{}", refusal.body));
     }
 
     fn cycle_of(&self, subscription: &Value) -> Cycle {

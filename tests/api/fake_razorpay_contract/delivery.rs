@@ -124,15 +124,16 @@ async fn create_and_lose_the_answer(razorpay: &FakeRazorpay) {
 }
 
 #[tokio::test]
-async fn both_providers_share_the_applications_clock() {
-    let app = TestApp::builder()
-        .with_stripe()
-        .with_razorpay()
-        .start()
-        .await;
+async fn the_service_takes_deliveries_and_shares_its_clock() {
+    // Whose the subscription is nobody knows.
+    let builder = TestApp::builder().with_stripe().with_razorpay();
+    let app = builder.may_leave_events().start().await;
     app.advance(chrono::TimeDelta::days(3));
     let id = subscribe(app.razorpay(), json!({})).await;
     let sold = app.razorpay().subscription(&id);
     assert_eq!(sold["created_at"], app.clock.now().timestamp());
-    assert_eq!(app.stripe().sessions(), [json!({}); 0]);
+    app.razorpay().have_quirks(Quirk::ALL);
+    let events = app.razorpay().pay_checkout(&id);
+    assert_eq!(app.deliver_razorpay(&events).await.len(), 3);
+    assert_eq!(app.deliver_razorpay(&events[..1]).await.len(), 1);
 }
