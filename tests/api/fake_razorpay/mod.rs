@@ -31,7 +31,7 @@ use actix_web::dev::ServerHandle;
 use chrono::{DateTime, Utc};
 use plangate::providers::razorpay::{Razorpay, RazorpaySettings};
 use plangate::providers::transport::{RetryPolicy, Timeouts, Transport};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
@@ -52,6 +52,7 @@ pub(crate) struct FakeRazorpay {
     state: Arc<Mutex<State>>,
     handle: ServerHandle,
     base: Url,
+    webhook_secret: SecretString,
 }
 
 impl FakeRazorpay {
@@ -76,6 +77,7 @@ impl FakeRazorpay {
             state,
             handle,
             base,
+            webhook_secret: SecretString::from(WEBHOOK_SECRET),
         }
     }
 
@@ -89,7 +91,7 @@ impl FakeRazorpay {
         RazorpaySettings {
             key_id: KEY_ID.to_owned(),
             key_secret: SecretString::from(KEY_SECRET),
-            webhook_secrets: vec![SecretString::from(WEBHOOK_SECRET)],
+            webhook_secrets: vec![self.webhook_secret.clone()],
             api_base: self.base.clone(),
         }
     }
@@ -195,7 +197,7 @@ impl FakeRazorpay {
     pub(crate) fn sign(&self, event: &FakeEvent) -> Delivery {
         let body = event.body.to_string();
         Delivery {
-            signature: sign(&body, WEBHOOK_SECRET),
+            signature: sign(&body, self.webhook_secret.expose_secret()),
             event_id: event.id.clone(),
             body,
         }

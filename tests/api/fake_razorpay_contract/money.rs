@@ -107,18 +107,18 @@ async fn a_refund_is_made_once_for_each_key() {
 #[tokio::test]
 async fn a_dispute_is_opened_and_decided() {
     let (razorpay, _, payment) = sold().await;
-    let (lost, opened) = razorpay.dispute_open(&payment);
-    assert_eq!(kinds(&opened), ["payment.dispute.created"]);
-    assert_eq!(opened[0].entity("dispute")["payment_id"], *payment);
-    let decided = razorpay.dispute_lost(&lost);
+    let (gone, told) = razorpay.dispute_open(&payment);
+    assert_eq!(kinds(&told), ["payment.dispute.created"]);
+    assert_eq!(told[0].entity("dispute")["payment_id"], *payment);
+    let decided = razorpay.dispute_lost(&gone);
     assert_eq!(kinds(&decided), ["payment.dispute.lost"]);
     assert_eq!(decided[0].entity("payment")["id"], *payment);
     let (won, _) = razorpay.dispute_open(&payment);
     assert_eq!(kinds(&razorpay.dispute_won(&won)), ["payment.dispute.won"]);
-    let list = get(&razorpay, "/v1/disputes?count=10&skip=0").await.ok();
-    assert_eq!(list["items"][0]["id"], *won);
-    assert_eq!(list["items"][1]["amount_deducted"], 399_900);
-    let path = format!("/v1/disputes/{lost}");
+    let all = get(&razorpay, "/v1/disputes?count=10&skip=0").await.ok();
+    assert_eq!(all["items"][0]["id"], *won);
+    assert_eq!(all["items"][1]["amount_deducted"], 399_900);
+    let path = format!("/v1/disputes/{gone}");
     assert_eq!(get(&razorpay, &path).await.ok()["status"], "lost");
 }
 

@@ -204,17 +204,17 @@ async fn subscriptions_are_listed_newest_first() {
     let first = subscribe(&razorpay, json!({})).await;
     razorpay.set_now("2026-01-31T11:00:00Z".parse().unwrap());
     let other = subscribe(&razorpay, json!({"plan_id": "plan_scale"})).await;
-    let last = subscribe(&razorpay, json!({})).await;
+    let newest = subscribe(&razorpay, json!({})).await;
     let later = 1_769_857_200;
     for (query, ids) in [
-        (String::new(), vec![&last, &other, &first]),
-        ("plan_id=plan_pro".to_owned(), vec![&last, &first]),
+        (String::new(), vec![&newest, &other, &first]),
+        ("plan_id=plan_pro".to_owned(), vec![&newest, &first]),
         ("count=1&skip=1".to_owned(), vec![&other]),
-        (format!("from={later}"), vec![&last, &other]),
+        (format!("from={later}"), vec![&newest, &other]),
         (format!("to={}", later - 1), vec![&first]),
         (
             format!("plan_id=plan_pro&from={later}&to={later}&count=100"),
-            vec![&last],
+            vec![&newest],
         ),
     ] {
         let list = get(&razorpay, &format!("/v1/subscriptions?{query}"))
