@@ -2,6 +2,8 @@
 
 mod cancel;
 mod intended_ends;
+mod life;
+mod moving;
 mod polling;
 mod portal;
 mod verify_payment;

@@ -15,12 +15,15 @@ use plangate::http::operations::Readiness;
 use plangate::server::{Application, ServeOptions};
 use plangate::service::api_keys::ApiKeys;
 use plangate::service::apply_event::{apply_next, end_next};
+use plangate::service::billing::send_ends;
 use plangate::service::context::Context;
+use plangate::service::overage_invoices::bill_next;
 use plangate::service::usage_reports::tell_due;
 use plangate::store::clock::Clock;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::client::Call;
 use super::cluster::{TestDatabase, fresh_database};
@@ -279,11 +282,14 @@ impl TestApp {
     /// Lets every job do what is due, until none has anything left.
     pub(crate) async fn do_the_work(&self) {
         let context = self.context();
+        let token = CancellationToken::new();
         loop {
             self.apply_webhooks().await;
             let ended = end_next(context).await.unwrap();
+            let sent = send_ends(context, &token).await.unwrap() > 0;
             let told = tell_due(context).await.unwrap() > 0;
-            if !ended && !told {
+            let billed = bill_next(context).await.unwrap();
+            if !(ended || sent || told || billed) {
                 return;
             }
         }
