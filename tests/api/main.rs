@@ -37,6 +37,7 @@ mod plans;
 mod provider_contract;
 mod razorpay;
 mod razorpay_sales;
+mod razorpay_provider;
 mod razorpay_sdk;
 mod reservations;
 mod stripe_provider;

@@ -13,18 +13,20 @@ const NAME_MAX_CHARS: usize = 50;
 const NAME_MIN_CHARS: usize = 3;
 
 impl Razorpay {
-    /// Razorpay finds a customer by the e-mail address before it makes one, so two of ours can be one there.
+    /// Razorpay finds a customer by the e-mail address before it makes one, so two of ours can be one there. It is particular about
+    /// names: one that it does not take is no reason not to sell.
     pub(super) async fn make_customer(
         &self,
         customer: &NewCustomer,
     ) -> Result<String, ProviderError> {
+        let ours = plain(&customer.customer_id);
         let called = customer.name.as_deref().map(str::trim);
-        let called = called.filter(|name| !name.is_empty());
-        let name = cut(called.unwrap_or(&customer.customer_id));
-        match self.send_customer(customer, &name).await {
+        let Some(called) = called.filter(|name| !name.is_empty()) else {
+            return self.send_customer(customer, &ours).await;
+        };
+        match self.send_customer(customer, &cut(called)).await {
             Err(refused) if is_refused_for(&refused, "name") => {
-                self.send_customer(customer, &plain(&customer.customer_id))
-                    .await
+                self.send_customer(customer, &ours).await
             }
             outcome => outcome,
         }
@@ -53,7 +55,7 @@ fn cut(name: &str) -> String {
     name.chars().take(NAME_MAX_CHARS).collect()
 }
 
-/// A name that no rule about names refuses: Razorpay does not take every character.
+/// A name made of our id that no rule about names refuses.
 pub(super) fn plain(id: &str) -> String {
     let letters: String = id
         .chars()

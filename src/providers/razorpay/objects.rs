@@ -65,11 +65,15 @@ impl Subscription {
         self.paid_count.is_some_and(|count| count > 0)
     }
 
-    /// Authorized for a first payment that lies after its making. Once that is taken, `start_at` tells no more: then every subscription has
-    /// one, and every one's lies after its making.
+    /// Authorized for a first payment that is taken later. Where it is taken at once, the start that is shown is the authorization's own
+    /// instant: it lies after the making, too, but before that until which it could be given. Once anything was paid, it tells no more.
     fn first_payment_to_come(&self) -> Option<DateTime<Utc>> {
+        let is_later = |start: DateTime<Utc>| match self.expire_by {
+            Some(expire_by) => start >= expire_by,
+            None => Some(start) > self.created_at,
+        };
         self.start_at
-            .filter(|start| self.status() == "authenticated" && Some(*start) > self.created_at)
+            .filter(|start| self.status() == "authenticated" && is_later(*start))
     }
 
     fn normalized_status(&self) -> ProviderStatus {

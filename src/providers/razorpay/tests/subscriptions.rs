@@ -96,7 +96,7 @@ fn statuses_are_in_the_cores_words() {
     let known = ProviderStatus::Known;
     for (word, status) in [
         ("created", known(S::Incomplete)),
-        ("authenticated", known(S::Trialing)),
+        ("authenticated", known(S::Incomplete)),
         ("active", known(S::Active)),
         ("pending", known(S::PastDue)),
         ("halted", known(S::Unpaid)),
@@ -115,12 +115,13 @@ fn statuses_are_in_the_cores_words() {
 
 #[test]
 fn what_is_authorized_for_later_is_in_its_trial_until_then() {
-    let authenticated = |start_at: Value| {
+    let authenticated = |start_at: Value, expire_by: Value| {
         read_with(json!({
-            "status": "authenticated", "start_at": start_at, "current_start": null, "current_end": null, "paid_count": 0,
+            "status": "authenticated", "start_at": start_at, "expire_by": expire_by, "current_start": null, "current_end": null,
+            "paid_count": 0,
         }))
     };
-    let trial = authenticated(json!(3_000));
+    let trial = authenticated(json!(3_000), json!(3_000));
     assert_eq!(trial.status, ProviderStatus::Known(S::Trialing));
     assert_eq!(
         (trial.current_period_start, trial.current_period_end),
@@ -131,8 +132,16 @@ fn what_is_authorized_for_later_is_in_its_trial_until_then() {
         (Some(at(3_000)), Some(at(3_000)))
     );
     assert_eq!((trial.started_at, trial.was_paid), (Some(at(900)), false));
-    for start_at in [json!(900), json!(0), Value::Null] {
-        let paying = authenticated(start_at);
+    let unlimited = authenticated(json!(3_000), Value::Null);
+    assert_eq!(unlimited.trial_end, Some(at(3_000)));
+    for (start_at, expire_by) in [
+        // The instant at which it was authorized, to be paid at once.
+        (json!(2_999), json!(3_000)),
+        (json!(900), Value::Null),
+        (json!(0), json!(3_000)),
+        (Value::Null, Value::Null),
+    ] {
+        let paying = authenticated(start_at, expire_by);
         assert_eq!(paying.status, ProviderStatus::Known(S::Incomplete));
         assert_eq!((paying.trial_end, paying.current_period_end), (None, None));
     }
