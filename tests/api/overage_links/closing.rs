@@ -44,7 +44,7 @@ async fn what_a_period_owes_is_asked_for_with_one_link_after_its_end() {
     travel(&app, CLOSE);
     app.advance(CLOSED_FOR - TimeDelta::seconds(1));
     bill(&app).await;
-    assert_eq!(asked(&app), []);
+    assert_eq!(asked(&app), [0; 0]);
     let checks = app.get("/readyz?verbose").send().await.ok()["checks"].clone();
     assert_eq!(checks["usage_reports"]["pending"], 0, "{checks}");
 
@@ -94,7 +94,7 @@ async fn less_than_a_rupee_waits_for_the_next_period() {
     consume(&app, "acme", MESSAGES, 132).await;
     close(&app).await;
     // 99 paise.
-    assert_eq!(asked(&app), []);
+    assert_eq!(asked(&app), [0; 0]);
     assert_eq!(reports(&app), [report("open", 132)]);
     for _ in 0..10 {
         app.advance(TimeDelta::days(1));
@@ -102,7 +102,7 @@ async fn less_than_a_rupee_waits_for_the_next_period() {
     }
     consume(&app, "acme", MESSAGES, LIMIT + 2).await;
     bill(&app).await;
-    assert_eq!(asked(&app), []);
+    assert_eq!(asked(&app), [0; 0]);
     travel(&app, "2026-03-12T00:05:00Z");
     bill(&app).await;
     // 134 at 0.75: 100.5.
@@ -179,7 +179,7 @@ async fn usage_that_comes_late_is_gathered_until_no_more_can_come() {
 async fn late_usage_goes_with_what_closes_before() {
     let app = at_the_limit().await;
     close(&app).await;
-    assert_eq!(asked(&app), []);
+    assert_eq!(asked(&app), [0; 0]);
     // Nothing of that period was billed, so nobody is asked twice for it by this.
     let used = at(CLOSE) - TimeDelta::hours(1);
     assert_eq!(record(&app, "late", 4, used).await, "recorded");
@@ -190,7 +190,7 @@ async fn late_usage_goes_with_what_closes_before() {
 
 #[actix_web::test]
 async fn without_a_price_in_rupees_nothing_is_asked_for_and_nothing_is_lost() {
-    let app = selling_at(None).start().await;
+    let app = selling_at(None).await;
     subscribe(&app, "acme", "scale").await;
     consume(&app, "acme", RUNS, LIMIT + 500).await;
     consume(&app, "acme", MESSAGES, LIMIT + 200).await;
@@ -214,7 +214,7 @@ async fn without_a_price_in_rupees_nothing_is_asked_for_and_nothing_is_lost() {
 
 #[actix_web::test]
 async fn a_period_is_billed_after_its_subscription_has_ended() {
-    let app = selling_at(Some("100")).start().await;
+    let app = selling_at(Some("100")).await;
     let id = subscribe(&app, "acme", "scale").await;
     consume(&app, "acme", RUNS, LIMIT + 5).await;
     // Nobody has to be told before it ends, and no meter ever is.
@@ -226,7 +226,7 @@ async fn a_period_is_billed_after_its_subscription_has_ended() {
     app.deliver_razorpay(&events).await;
     app.apply_webhooks().await;
     bill(&app).await;
-    assert_eq!(asked(&app), []);
+    assert_eq!(asked(&app), [0; 0]);
     close(&app).await;
     assert_eq!(asked(&app), [500]);
 }

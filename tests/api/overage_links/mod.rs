@@ -20,7 +20,7 @@ use plangate::store::clock::Clock as _;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::support::app::{TestApp, TestAppBuilder};
+use crate::support::app::TestApp;
 use crate::support::steps::{at, consume, travel};
 
 const RUNS: &str = "attribution_runs";
@@ -53,22 +53,23 @@ fn catalogue(run: Option<&str>) -> NamedTempFile {
     file
 }
 
-/// Sells through a fake Razorpay, with a run above the limit at 82.5 paise and a message at 0.75.
-fn selling() -> TestAppBuilder {
-    selling_at(Some("82.5"))
+/// An application that sells through a fake Razorpay, with a run above the limit at 82.5 paise and a message at 0.75.
+async fn selling() -> TestApp {
+    selling_at(Some("82.5")).await
 }
 
-fn selling_at(run: Option<&str>) -> TestAppBuilder {
-    // Read when the application starts, so it has to be kept until then.
-    let (_, path) = catalogue(run).keep().unwrap();
+async fn selling_at(run: Option<&str>) -> TestApp {
+    let file = catalogue(run);
     TestApp::builder()
         .with_razorpay()
-        .set("PLANGATE_CATALOGUE", path.to_str().unwrap())
+        .set("PLANGATE_CATALOGUE", file.path().to_str().unwrap())
+        .start()
+        .await
 }
 
 /// An application whose customer `acme` is on scale and has used all that it includes.
 async fn at_the_limit() -> TestApp {
-    let app = selling().start().await;
+    let app = selling().await;
     let profile = json!({"name": "Acme", "email": "billing@acme.example"});
     app.put("/customers/acme")
         .json(profile)
