@@ -97,6 +97,37 @@ async fn past_the_providers_memory_every_subscription_is_looked_at() {
 }
 
 #[actix_web::test]
+async fn where_no_events_are_kept_every_subscription_is_looked_at() {
+    let app = TestApp::with_razorpay().await;
+    let began = app.clock.now();
+    let order = json!({"customer_id": "acme", "plan_tier": "pro", "provider": "razorpay"});
+    let call = app.post("/billing/create-checkout").json(order);
+    let opened = call.send().await.expect(201);
+    // From here on nobody answers the provider.
+    app.razorpay()
+        .pay_checkout(opened["session_id"].as_str().unwrap());
+    app.advance(TimeDelta::hours(1));
+    subscription(&app, "acme").await.problem(404, "not-found");
+
+    let fetch = async || {
+        let body = json!({"provider": "razorpay", "since": began});
+        let call = app.post("/admin/webhooks/backfill").json(body);
+        call.send().await.expect(202)
+    };
+    let first = fetch().await;
+    assert_eq!((&first["fetched"], &first["queued"]), (&json!(1), &json!(1)));
+    app.apply_webhooks().await;
+    let shown = subscription(&app, "acme").await.ok();
+    assert_eq!(
+        (&shown["provider_subscription_id"], &shown["status"]),
+        (&opened["session_id"], &json!("active"))
+    );
+    // Once an hour is enough.
+    let again = fetch().await;
+    assert_eq!((&again["queued"], &again["duplicates"]), (&json!(0), &json!(1)));
+}
+
+#[actix_web::test]
 async fn a_backfill_that_breaks_off_keeps_what_it_has() {
     let app = TestApp::with_stripe().await;
     let began = app.clock.now();
