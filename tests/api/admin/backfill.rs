@@ -115,7 +115,10 @@ async fn where_no_events_are_kept_every_subscription_is_looked_at() {
         call.send().await.expect(202)
     };
     let first = fetch().await;
-    assert_eq!((&first["fetched"], &first["queued"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&first["fetched"], &first["queued"]),
+        (&json!(1), &json!(1))
+    );
     app.apply_webhooks().await;
     let shown = subscription(&app, "acme").await.ok();
     assert_eq!(
@@ -124,7 +127,10 @@ async fn where_no_events_are_kept_every_subscription_is_looked_at() {
     );
     // Once an hour is enough.
     let again = fetch().await;
-    assert_eq!((&again["queued"], &again["duplicates"]), (&json!(0), &json!(1)));
+    assert_eq!(
+        (&again["queued"], &again["duplicates"]),
+        (&json!(0), &json!(1))
+    );
 }
 
 #[actix_web::test]
