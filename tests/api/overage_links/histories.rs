@@ -96,7 +96,7 @@ struct Model {
 }
 
 #[derive(Debug, QueryableByName)]
-struct Report {
+struct Part {
     #[diesel(sql_type = SqlUuid)]
     report_id: Uuid,
     #[diesel(sql_type = Text)]
@@ -112,7 +112,7 @@ struct Report {
 }
 
 #[derive(Debug, QueryableByName)]
-struct Invoice {
+struct Asked {
     #[diesel(sql_type = SqlUuid)]
     invoice_id: Uuid,
     #[diesel(sql_type = Text)]
@@ -129,17 +129,20 @@ impl Model {
     }
 
     fn current(&self, now: DateTime<Utc>) -> u32 {
-        (0..).take_while(|n| self.period(*n) <= now).last().unwrap()
+        (0..1200)
+            .take_while(|n| self.period(*n) <= now)
+            .last()
+            .unwrap()
     }
 
-    fn reports(&self, app: &TestApp) -> Vec<Report> {
+    fn reports(&self, app: &TestApp) -> Vec<Part> {
         diesel::sql_query("SELECT * FROM usage_reports WHERE customer_id = $1")
             .bind::<Text, _>(&self.customer)
             .load(&mut app.connect())
             .unwrap()
     }
 
-    fn invoices(&self, app: &TestApp) -> Vec<Invoice> {
+    fn invoices(&self, app: &TestApp) -> Vec<Asked> {
         diesel::sql_query("SELECT * FROM overage_invoices WHERE customer_id = $1")
             .bind::<Text, _>(&self.customer)
             .load(&mut app.connect())
