@@ -149,8 +149,12 @@ fn a_payment_is_vouched_for_with_the_key() {
         (payment, subscription, VECTORS[0].2),
         (payment, subscription, &VOUCHED[1..]),
         (payment, subscription, ""),
-        // The same bytes are signed.
-        ("pay_IDZNwZZFtnjyym|sub_ID6MOhgkcoHj9I", "", VOUCHED),
+        // What a payment link is signed with, read in another way.
+        (
+            "plink_IH3cNucfVEgV68",
+            "TSsd1989|paid|pay_IH3d0ara9bSsjQ",
+            VECTORS[2].2,
+        ),
     ] {
         assert_eq!(
             vouches(KEY, payment, subscription, signature),
