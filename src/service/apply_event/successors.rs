@@ -259,8 +259,12 @@ const fn is_unpaid(status: SubscriptionStatus) -> bool {
 
 /// Whether one that stands so has taken the old one's place: it was paid, and goes on.
 const fn takes_over(status: SubscriptionStatus, was_paid: bool) -> bool {
-    let goes_on = status.is_open() && !matches!(status, SubscriptionStatus::Incomplete);
-    matches!(status, SubscriptionStatus::Active) || (was_paid && goes_on)
+    use SubscriptionStatus as S;
+    match status {
+        S::Active => true,
+        S::PastDue | S::Unpaid | S::Paused => was_paid,
+        S::Trialing | S::Incomplete | S::IncompleteExpired | S::Canceled | S::Expired => false,
+    }
 }
 
 /// Brings the old one up to date before the new one takes its place: how much goes back depends on the period that was paid for last.

@@ -33,6 +33,8 @@ pub(super) async fn offer(
         if planned.plan == plan.reference() && Some(planned.at) == starts_at {
             return Ok(None);
         }
+        // Whoever agreed to this one must not be left with none.
+        held.must_not_be_told_to_end().await?;
         drop_successor(held).await?;
     }
     held.renew().await?;

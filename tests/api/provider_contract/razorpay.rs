@@ -31,7 +31,12 @@ impl Side for RazorpaySide {
     }
 
     fn end_period(app: &TestApp, subscription: &str) -> Vec<FakeEvent> {
-        app.razorpay().end_period(subscription)
+        let razorpay = app.razorpay();
+        match razorpay.subscription(subscription)["status"].as_str() {
+            // What comes before its first period ends there.
+            Some("authenticated") => razorpay.begin(subscription),
+            _ => razorpay.end_period(subscription),
+        }
     }
 
     fn fail(app: &TestApp, subscription: &str) -> Vec<FakeEvent> {

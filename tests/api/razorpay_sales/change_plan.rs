@@ -184,8 +184,12 @@ async fn a_lower_plan_follows_at_the_period_s_end() {
     send(&app).await;
     assert!(app.razorpay().ends_with_its_cycle(&old));
     assert_eq!(counting(&app).await["planned_change"], planned("pro", end));
-    let problem = change(&app, "scale", None).await.expect(409);
-    assert_eq!(problem["type"], "/problems/conflict");
+    // Neither what was agreed to nor what it follows can be had otherwise now.
+    for (tier, when) in [("scale", None), ("pro", Some("now"))] {
+        let problem = change(&app, tier, when).await.expect(409);
+        assert_eq!(problem["type"], "/problems/conflict");
+    }
+    assert_eq!(at_razorpay(&app, &new), "authenticated");
 
     app.advance(TimeDelta::hours(1));
     let ended = app.razorpay().end_period(&old);
@@ -285,6 +289,25 @@ async fn a_successor_that_is_lost_after_the_end_was_sent_leaves_an_end() {
     assert_eq!(standing(&app).await.0, "free");
     assert_eq!(billed(&app), Vec::<String>::new());
     order(&app, "pro").await.expect(201);
+}
+
+#[actix_web::test]
+async fn a_successor_whose_first_payment_fails_is_past_due() {
+    let app = TestApp::with_razorpay().await;
+    let (old, new) = planned_change(&app).await;
+    app.advance(TimeDelta::days(30) + TimeDelta::hours(23));
+    send(&app).await;
+    app.advance(TimeDelta::hours(1));
+    news(&app, &app.razorpay().end_period(&old)).await;
+    app.razorpay().decline_payments(true);
+    news(&app, &app.razorpay().begin(&new)).await;
+    app.razorpay().decline_payments(false);
+    assert_eq!(stored(&app, &new).as_deref(), Some("past_due"));
+    assert_eq!(billed(&app), [new.clone()]);
+    assert_eq!(refunds(&app), []);
+    news(&app, &app.razorpay().pay_overdue(&new)).await;
+    assert_eq!(standing(&app).await.0, "pro");
+    assert_eq!(counting(&app).await["provider_subscription_id"], *new);
 }
 
 #[actix_web::test]
