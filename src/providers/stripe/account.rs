@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Stripe, StripeSettings};
 use crate::domain::catalogue::Catalogue;
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(stripe.publishable_key.as_deref(), Some("pk_live_abc"));
         assert_eq!(stripe.api_base.as_str(), "https://api.stripe.com/");
         let secrets = stripe.webhook_secrets.iter();
-        let secrets: Vec<&str> = secrets.map(|secret| secret.expose_secret()).collect();
+        let secrets: Vec<&str> = secrets.map(ExposeSecret::expose_secret).collect();
         assert_eq!(secrets, ["whsec_a", "whsec_b"]);
         assert_eq!(stripe.meter_event_name.as_deref(), Some("runs"));
         assert_eq!(prices.keys().collect::<Vec<_>>(), ["pro", "scale"]);

@@ -142,27 +142,30 @@ impl<S: Side> Story<S> {
         let decision = check.send().await.ok();
         let plan = &decision["plan"];
         let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        let mut seen = format!("{} by {}", word(&plan["tier"]), word(&plan["source"]));
-        if decision["grace"].is_object() {
-            seen += &format!(", grace of {}", word(&decision["grace"]["tier"]));
-        }
+        let grace = match &decision["grace"] {
+            Value::Null => String::new(),
+            grace => format!(", grace of {}", word(&grace["tier"])),
+        };
+        let in_force = format!(
+            "{} by {}{grace}",
+            word(&plan["tier"]),
+            word(&plan["source"])
+        );
         let path = "/billing/subscription?customer_id=acme";
         let answer = self.app.get(path).send().await;
         if answer.status == 404 {
-            return seen + "; no subscription";
+            return in_force + "; no subscription";
         }
         let subscription = answer.ok();
         assert_eq!(subscription["provider"], S::NAME.as_str());
-        seen += &format!(
-            "; {} {}",
+        let (tier, status) = (
             word(&subscription["plan_tier"]),
-            word(&subscription["status"])
+            word(&subscription["status"]),
         );
         // What has ended may show how, or not.
-        if subscription["cancel_at_period_end"] == true && subscription["status"] != "canceled" {
-            seen += ", ends with its period";
-        }
-        seen
+        let ends = subscription["cancel_at_period_end"] == true && status != "canceled";
+        let ends = if ends { ", ends with its period" } else { "" };
+        format!("{in_force}; {tier} {status}{ends}")
     }
 
     /// The subscription in the core's words, as the provider's module reads it.

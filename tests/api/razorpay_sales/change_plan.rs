@@ -37,7 +37,7 @@ async fn a_higher_plan_begins_when_it_is_paid() {
     assert_eq!(shown, before);
     assert_eq!(counting(&app).await, before);
     assert_eq!(standing(&app).await, on("pro"));
-    assert_eq!(billed(&app), [old.clone()]);
+    assert_eq!(billed(&app), std::slice::from_ref(&old));
     let made = app.razorpay().subscription(&new);
     assert_eq!(made["start_at"], Value::Null);
     assert_eq!(made["notes"]["plan_tier"], "scale");
@@ -47,7 +47,7 @@ async fn a_higher_plan_begins_when_it_is_paid() {
     assert_eq!(at_razorpay(&app, &old), "active");
     news(&app, &events).await;
     assert_eq!(standing(&app).await, on("scale"));
-    assert_eq!(billed(&app), [new.clone()]);
+    assert_eq!(billed(&app), std::slice::from_ref(&new));
     assert_eq!(stored(&app, &old).as_deref(), Some("canceled"));
     // 21 of 31 days, of ₹3 999.
     assert_eq!(refunds(&app), [(paid, 399_900 * 21 / 31)]);
@@ -131,7 +131,7 @@ async fn a_change_that_is_left_alone_leaves_everything_as_it_was() {
         app.advance(TimeDelta::days(2));
         settle(&app).await;
         assert_eq!(counting(&app).await, before);
-        assert_eq!(billed(&app), [old.clone()]);
+        assert_eq!(billed(&app), std::slice::from_ref(&old));
         assert_eq!(refunds(&app), []);
         let later = change(&app, "scale", Some(when)).await.ok();
         assert_ne!(later["checkout_url"], first["checkout_url"]);
@@ -201,7 +201,7 @@ async fn a_lower_plan_follows_at_the_period_s_end() {
         standing(&app).await,
         ("pro".to_owned(), "subscription".to_owned(), grace)
     );
-    assert_eq!(billed(&app), [new.clone()]);
+    assert_eq!(billed(&app), std::slice::from_ref(&new));
     assert_eq!(refunds(&app), []);
     let shown = counting(&app).await;
     assert_eq!(shown["provider_subscription_id"], *new);
@@ -303,7 +303,7 @@ async fn a_successor_whose_first_payment_fails_is_past_due() {
     news(&app, &app.razorpay().begin(&new)).await;
     app.razorpay().decline_payments(false);
     assert_eq!(stored(&app, &new).as_deref(), Some("past_due"));
-    assert_eq!(billed(&app), [new.clone()]);
+    assert_eq!(billed(&app), std::slice::from_ref(&new));
     assert_eq!(refunds(&app), []);
     news(&app, &app.razorpay().pay_overdue(&new)).await;
     assert_eq!(standing(&app).await.0, "pro");
