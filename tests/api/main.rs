@@ -37,7 +37,6 @@ mod plans;
 mod provider_contract;
 mod razorpay;
 mod razorpay_provider;
-mod razorpay_sales;
 mod razorpay_sdk;
 mod reservations;
 mod stripe_provider;

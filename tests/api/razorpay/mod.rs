@@ -6,6 +6,7 @@ mod life;
 mod moving;
 mod polling;
 mod portal;
+mod sales;
 mod verify_payment;
 
 use serde_json::{Value, json};
