@@ -2,7 +2,7 @@
 DROP INDEX usage_reports_closing_idx, usage_reports_invoice_idx;
 ALTER TABLE usage_reports DROP COLUMN invoice_id;
 DROP TABLE overage_invoices;
-ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_share_check, DROP COLUMN refund_left, DROP COLUMN refund_of,
+ALTER TABLE subscription_endings DROP COLUMN refund_since,
     DROP CONSTRAINT subscription_endings_reason_check;
 ALTER TABLE subscription_endings
     ADD CONSTRAINT subscription_endings_reason_check CHECK (reason IN ('duplicate', 'full_refund', 'dispute_lost'));

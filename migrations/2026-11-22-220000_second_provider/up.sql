@@ -28,10 +28,8 @@ ALTER TABLE subscription_endings DROP CONSTRAINT subscription_endings_reason_che
 ALTER TABLE subscription_endings
     ADD CONSTRAINT subscription_endings_reason_check
         CHECK (reason IN ('duplicate', 'full_refund', 'dispute_lost', 'replaced')),
-    -- Seconds of the paid period that are given back, and how many it has; NULL: all of the payment.
-    ADD COLUMN refund_left BIGINT,
-    ADD COLUMN refund_of BIGINT,
-    ADD CONSTRAINT subscription_endings_share_check CHECK ((refund_left IS NULL) = (refund_of IS NULL));
+    -- What of the paid period lies after that instant is given back; NULL: all of the payment.
+    ADD COLUMN refund_since TIMESTAMPTZ;
 
 -- Sums of closed periods that a customer is asked for with a payment link, because the provider has no meters.
 CREATE TABLE overage_invoices (

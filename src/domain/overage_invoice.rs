@@ -31,7 +31,7 @@ pub enum Unbillable {
     /// No subscription's plan bills it.
     #[error("no subscription's plan bills this feature above a limit")]
     NoPlan,
-    /// The plan was sold without a price in the currency.
+    /// The plan was sold without a price in the currency, and has none now.
     #[error("version {} of plan {} has no overage price in {currency}", plan.version, plan.tier)]
     NoPrice {
         /// The plan.
@@ -70,7 +70,14 @@ pub fn tariff<'a>(
         })
         .max_by_key(|(subscription, ..)| fitness(subscription, period));
     let (subscription, sold, feature, overage) = found.ok_or(Unbillable::NoPlan)?;
-    let price = overage.price_in(currency);
+    // A version that was sold without a price in the currency never named another one: what the tier's current one says is the first word.
+    let current = || {
+        let current = plans.of_tier(&subscription.plan.tier)?;
+        current.feature(metric)?.grant.overage()
+    };
+    let price = overage
+        .price_in(currency)
+        .or_else(|| current()?.price_in(currency));
     let price = price.ok_or_else(|| Unbillable::NoPrice {
         plan: subscription.plan.clone(),
         currency,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::policy::OnFullRefund;
-use super::subscription::{Report, Subscription, SubscriptionStatus};
+use super::subscription::{Report, Subscription};
 
 /// Where a dispute stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +78,8 @@ pub enum Refund {
     None,
     /// All of it.
     Whole,
-    /// The part of the period that is left.
-    Unused(Unused),
+    /// The part of the period that is paid for which lies after that instant.
+    UnusedSince(DateTime<Utc>),
 }
 
 /// How much of a period that was paid for is left, in seconds.
@@ -92,18 +92,13 @@ pub struct Unused {
 }
 
 impl Unused {
-    /// What is left of the subscription's period from that instant on; `None`: nothing that was paid for.
-    pub fn from(subscription: &Subscription, from: DateTime<Utc>) -> Option<Self> {
-        let paid = subscription.status == SubscriptionStatus::Active;
-        let (start, end) = (
-            subscription.current_period_start?,
-            subscription.current_period_end?,
-        );
+    /// What of a period lies after `since`; `None`: nothing. All of it, where it began later.
+    pub fn of(start: DateTime<Utc>, end: DateTime<Utc>, since: DateTime<Utc>) -> Option<Self> {
         let unused = Self {
-            left: (end - from.max(start)).num_seconds(),
+            left: (end - since.max(start)).num_seconds(),
             of: (end - start).num_seconds(),
         };
-        (paid && unused.left > 0).then_some(unused)
+        (unused.left > 0).then_some(unused)
     }
 }
 
@@ -182,6 +177,10 @@ impl Circumstances {
         match (self.now.gone(), self.has_ended, self.ending) {
             (_, None, _) => Consequence::Nothing,
             (Some(_), _, _) if policy == OnFullRefund::Ignore => Consequence::Nothing,
+            // A whole period can be unused where it was renewed before it was ended: that is no refund of what the customer had.
+            (Some(EndingReason::FullRefund), Some(true), Some((EndingReason::Replaced, _))) => {
+                Consequence::Nothing
+            }
             (Some(_), Some(true), _) => Consequence::Forfeit,
             (Some(reason), Some(false), None) => Consequence::End(reason),
             (None, _, Some((reason, state))) if of_payment(reason) && !self.another_is_gone => {

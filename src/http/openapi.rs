@@ -7,7 +7,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING};
 use actix_web::web::{self, Bytes, Redirect};
 use actix_web::{App, HttpResponse, get};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{OpenApi, PathItem};
+use utoipa::openapi::{OpenApi, PathItem, RefOr};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::Config;
@@ -124,7 +124,22 @@ fn name_providers(document: &mut OpenApi) {
         for provider in payment_provider::all() {
             let mut item = item.clone();
             if let Some(operation) = &mut item.post {
-                operation.operation_id = Some(format!("receive-{provider}-webhook"));
+                // Headers bear the name of whoever sends them.
+                let mut headers = operation.parameters.take().unwrap_or_default();
+                headers.retain(|header| match header {
+                    RefOr::T(header) => {
+                        let name = header.name.to_ascii_lowercase();
+                        name.contains(provider.as_str())
+                    }
+                    RefOr::Ref(_) => true,
+                });
+                operation.parameters = Some(headers);
+                operation.operation_id = Some(match provider.as_str().split_at_checked(1) {
+                    Some((first, rest)) => {
+                        format!("receive{}{rest}Webhook", first.to_ascii_uppercase())
+                    }
+                    None => continue,
+                });
             }
             let path = path.replace("{provider}", provider.as_str());
             document.paths.paths.insert(path, item);

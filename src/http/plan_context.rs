@@ -5,7 +5,7 @@ mod billing_warnings;
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -14,6 +14,7 @@ use self::billing_warnings::{billing_warnings, overage_warnings};
 use super::entitlements::{CustomerQuery, known_snapshot};
 use super::etag::{Keep, tagged};
 use super::extract::Query;
+use super::payment_provider::PaymentProvider;
 use super::problem::Problem;
 use super::responses::{AuthErrors, CustomerErrors, DatabaseErrors, QueryErrors};
 use super::subscription_view::{GraceView, SubscriptionView};
@@ -23,13 +24,16 @@ use crate::domain::catalogue::Price;
 use crate::domain::decision::{Decision, Limit, Reason};
 use crate::domain::permission::Permission;
 use crate::domain::provider_event::ProviderName;
-use crate::domain::subscription::{Access, SubscriptionStatus};
+use crate::domain::subscription::{Access, Subscription, SubscriptionStatus};
 use crate::meter::{self, Snapshot};
 use crate::service::billing::has_pages;
+use crate::service::checkout::is_mere_session;
 use crate::service::context::Context;
 use crate::store::pool::{self, StoreError};
-use crate::store::{denials, overage_invoices, provider_customers};
+use crate::store::{checkout_sessions, denials, overage_invoices, provider_customers};
 
+/// The route that sells to who has nothing.
+const CREATE_CHECKOUT: &str = "/billing/create-checkout";
 /// How long a denial keeps up the call to action.
 const DENIALS_COUNT_FOR: TimeDelta = TimeDelta::days(7);
 
@@ -86,6 +90,10 @@ pub struct Warning {
     /// For people.
     #[schema(example = "80% of Attribution runs used: 82 of 100.")]
     message: String,
+    /// Where what is due is paid, where the provider has a page for that alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = "uri")]
+    url: Option<String>,
 }
 
 /// A feature that cannot be used now.
@@ -193,22 +201,26 @@ pub(crate) async fn get_plan_context(
     let customer = actor.customer_of_query(query.0.customer_id)?;
     let snapshot = known_snapshot(&context, &customer).await?;
     let since = snapshot.now - DENIALS_COUNT_FOR;
-    let (denied, known_at, payable) = pool::run(&context.pool, move |conn| {
+    let (denied, known_at, payable, pages) = pool::run(&context.pool, move |conn| {
         let customer = customer.as_str();
         let denied = denials::features_since(conn, customer, since)?;
         let known_at = provider_customers::known_at(conn, customer)?;
         let payable = overage_invoices::payable_of(conn, customer)?;
-        Ok::<_, StoreError>((denied, known_at, payable))
+        let pages = checkout_sessions::not_gone_through(conn, customer)?;
+        Ok::<_, StoreError>((denied, known_at, payable, pages))
     })
     .await?;
-    let has_pages = has_pages(&context, &snapshot.subscriptions, &known_at);
+    let mut subscriptions = snapshot.subscriptions.clone();
+    // A page on which something could have been bought is nothing that is owed.
+    subscriptions.retain(|subscription| !is_mere_session(subscription, &pages));
+    let has_pages = has_pages(&context, &subscriptions, &known_at);
     let manage_billing = has_pages.then_some(Link {
         method: "POST",
         href: "/billing/portal",
     });
     let mut view = PlanContext {
         manage_billing,
-        ..view(&context, &snapshot, &denied)
+        ..view(&context, &snapshot, &subscriptions, &denied)
     };
     let plan = &snapshot.standing.plan;
     view.plan.prices = context.known_prices.of(&context, plan).await;
@@ -217,7 +229,12 @@ pub(crate) async fn get_plan_context(
 }
 
 /// All but what only the provider's customer knows.
-fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContext {
+fn view(
+    context: &Context,
+    snapshot: &Snapshot,
+    subscriptions: &[Subscription],
+    denied: &[String],
+) -> PlanContext {
     let standing = &snapshot.standing;
     let plan = &standing.plan.plan;
     let decisions = meter::survey(snapshot, context.meter.rules().enforcement);
@@ -243,6 +260,7 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
                 feature: Some(metric.feature.clone()),
                 level: Some(level),
                 message,
+                url: None,
             })
         })
         .collect();
@@ -260,7 +278,8 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
         .collect();
     let subscription = standing
         .subscription
-        .and_then(|index| snapshot.subscriptions.get(index));
+        .and_then(|index| snapshot.subscriptions.get(index))
+        .filter(|counts| subscriptions.iter().any(|known| known.id == counts.id));
     let ends = subscription.is_some_and(|subscription| {
         subscription
             .access_ends_at
@@ -299,7 +318,7 @@ fn view(context: &Context, snapshot: &Snapshot, denied: &[String]) -> PlanContex
             prices: plan.prices.clone(),
         },
         limits: limits(&decisions),
-        upgrade: upgrade(snapshot, occasion, ends),
+        upgrade: upgrade(context, snapshot, subscriptions, (occasion, ends)),
         subscription: subscription
             .map(|subscription| SubscriptionView::of(subscription, standing.grace.as_ref())),
         usage: usage
@@ -320,7 +339,12 @@ fn limits(decisions: &[Decision]) -> BTreeMap<String, Option<Limit>> {
         .collect()
 }
 
-fn upgrade(snapshot: &Snapshot, occasion: Option<String>, ends: bool) -> Option<ContextUpgrade> {
+fn upgrade(
+    context: &Context,
+    snapshot: &Snapshot,
+    subscriptions: &[Subscription],
+    (occasion, ends): (Option<String>, bool),
+) -> Option<ContextUpgrade> {
     let tier = snapshot.standing.plan.plan.upgrade_to.as_ref()?;
     let plan = &snapshot.plans.of_tier(tier)?.plan;
     let call_to_action = match occasion {
@@ -331,10 +355,20 @@ fn upgrade(snapshot: &Snapshot, occasion: Option<String>, ends: bool) -> Option<
         )),
         None => None,
     };
-    let checkout = way_to_buy(snapshot).map(|href| Action {
-        method: "POST",
-        href,
-        body: json!({"customer_id": snapshot.customer_id, "plan_tier": plan.tier}),
+    let checkout = way_to_buy(subscriptions, snapshot.now).map(|href| {
+        let mut body = json!({"customer_id": snapshot.customer_id, "plan_tier": plan.tier});
+        let seller = seller(context, subscriptions, tier);
+        if href == CREATE_CHECKOUT
+            && let Some(provider) = seller.filter(|name| *name != PaymentProvider::default().0)
+            && let Some(fields) = body.as_object_mut()
+        {
+            fields.insert("provider".to_owned(), provider.as_str().into());
+        }
+        Action {
+            method: "POST",
+            href,
+            body,
+        }
     });
     Some(ContextUpgrade {
         tier: plan.tier.clone(),
@@ -344,18 +378,29 @@ fn upgrade(snapshot: &Snapshot, occasion: Option<String>, ends: bool) -> Option<
     })
 }
 
+/// Who sells the tier: whoever the customer paid last, else the first that has it.
+fn seller(context: &Context, subscriptions: &[Subscription], tier: &str) -> Option<ProviderName> {
+    let sells = |name: &ProviderName| {
+        let storefront = context.storefront(*name);
+        let prices = storefront.and_then(|storefront| storefront.prices.get(tier));
+        prices.is_some_and(|prices| prices.base.is_some())
+    };
+    let paid = subscriptions.iter().rev().map(|s| s.provider);
+    let all = context.storefronts.iter().map(|s| s.provider.name());
+    paid.chain(all).find(sells)
+}
+
 /// Where another plan is bought: as a change of the subscription that is paid, else by a checkout. `None`: something is due first.
-fn way_to_buy(snapshot: &Snapshot) -> Option<&'static str> {
+fn way_to_buy(subscriptions: &[Subscription], now: DateTime<Utc>) -> Option<&'static str> {
     use SubscriptionStatus as S;
     let (mut live, mut due) = (false, false);
-    for subscription in snapshot
-        .subscriptions
+    for subscription in subscriptions
         .iter()
         .filter(|subscription| subscription.provider != ProviderName::Manual)
     {
         match subscription.status {
             // One whose known end has passed is over, although the provider's word of it is still to come.
-            S::Trialing | S::Active => live |= subscription.access(snapshot.now) == Access::Live,
+            S::Trialing | S::Active => live |= subscription.access(now) == Access::Live,
             S::PastDue | S::Unpaid | S::Incomplete | S::Paused => due = true,
             S::Canceled | S::IncompleteExpired | S::Expired => {}
         }
@@ -363,6 +408,6 @@ fn way_to_buy(snapshot: &Snapshot) -> Option<&'static str> {
     match (live, due) {
         (true, _) => Some("/billing/change-plan"),
         (false, true) => None,
-        (false, false) => Some("/billing/create-checkout"),
+        (false, false) => Some(CREATE_CHECKOUT),
     }
 }

@@ -56,6 +56,11 @@ pub struct WebhookResponse {
 #[utoipa::path(
     tag = "Webhooks",
     operation_id = "receiveWebhook",
+    params(
+        ("Stripe-Signature" = String, Header, description = "`t=…,v1=…` as Stripe makes it"),
+        ("X-Razorpay-Signature" = String, Header, description = "HMAC-SHA256 of the body in hex, as Razorpay makes it"),
+        ("X-Razorpay-Event-Id" = Option<String>, Header, description = "The event's id; absent: the body's SHA-256 stands for it"),
+    ),
     request_body(content = Object, description = "An event, as the provider sent it", content_type = "application/json"),
     responses((status = 200, description = "Stored", body = WebhookResponse),
               (status = 400, description = "`bad-signature` or `not-an-event`: nothing is stored", body = ProblemDocument,

@@ -21,6 +21,9 @@ pub(super) async fn watch(context: Context, token: CancellationToken) {
             }
             Err(error) => tracing::warn!(%error, "ends that are due cannot be looked for"),
         }
-        rest(&token, LOOK_EVERY).await;
+        tokio::select! {
+            () = rest(&token, LOOK_EVERY) => {}
+            () = context.bells.intended_ends.notified() => {}
+        }
     }
 }

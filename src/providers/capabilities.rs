@@ -17,6 +17,8 @@ pub struct Capabilities {
     /// Whether the plan's price at the provider may be in a currency that the catalogue does not name. Then the provider's word is the
     /// price that is shown.
     pub sets_prices: bool,
+    /// Whether its checkout sends the browser back.
+    pub returns_browsers: bool,
     /// Whether it has pages on which customers look after cards and invoices.
     pub customer_pages: bool,
     /// How usage above a plan's limit is billed.

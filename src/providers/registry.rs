@@ -12,7 +12,7 @@ use super::{Provider, razorpay, stripe};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::provider_event::ProviderName;
 
-/// One line for each provider. Nothing else needs to know of one.
+/// One line for each provider; `docs/providers.md` tells what belongs to it.
 pub const REGISTRY: [Configure; 2] = [stripe::configure, razorpay::configure];
 
 /// Reads a provider's settings and says what is wrong with them; `None`: it is not to be used. Without a catalogue, which then has faults

@@ -7,7 +7,7 @@
 //! the page of an attempt, and what is fetched of it tells whether the attempt is over.
 
 mod attempts;
-mod counter;
+mod desk;
 mod eligibility;
 mod instead;
 mod order;
@@ -16,22 +16,25 @@ mod provider_customer;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
-pub(super) use eligibility::is_mere_session;
+pub use eligibility::is_mere_session;
 pub(super) use instead::{Instead, offer_instead, withdraw_offer};
+pub(super) use order::told;
 pub use order::{CheckoutError, CheckoutOrder, OpenCheckout};
 
 use self::attempts::{Begun, Purpose, Returning};
-use self::counter::Counter;
+use self::desk::Desk;
 use super::context::Context;
 use super::prices::{NotVerified, PriceIds};
 use crate::domain::plans::PlanVersion;
+use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::PlanRef;
 use crate::providers::{CheckoutSession, CheckoutStatus, ProviderError};
 use crate::store::checkout_sessions::Attempt;
 
-/// How often the attempt under way is looked at anew. A lone caller needs three: learn a lost session, close it, begin.
-const MOST_ROUNDS: u32 = 5;
+/// How often the attempts under way are looked at anew. A lone caller needs three for each provider: learn a lost session, close it, begin.
+const MOST_ROUNDS: u32 = 8;
 
 /// Opens a checkout, or returns the one that is open for the same plan. The call is safe to repeat after every error.
 pub async fn create_checkout(
@@ -43,7 +46,7 @@ pub async fn create_checkout(
 
 /// An order that can be carried out, as far as that is known without the database.
 struct Sale<'a> {
-    counter: Counter<'a>,
+    desk: Desk<'a>,
     plan: Arc<PlanVersion>,
     prices: PriceIds,
     purpose: Purpose,
@@ -65,30 +68,30 @@ impl<'a> Sale<'a> {
         let prices = storefront
             .price_ids(plan)
             .ok_or(CheckoutError::ProviderNotConfigured)?;
-        let urls = &context.return_urls;
-        let refused =
-            |pointer: &'static str| move |fault| CheckoutError::ReturnUrl { pointer, fault };
-        let success_url = urls
-            .choose(order.success_url.as_deref(), urls.success_url.as_ref())
-            .map_err(refused("/success_url"))?;
-        let cancel_url = urls
-            .choose(order.cancel_url.as_deref(), urls.cancel_url.as_ref())
-            .map_err(refused("/cancel_url"))?;
+        let returning = Returning::choose(
+            context,
+            storefront,
+            order.success_url.as_deref(),
+            order.cancel_url.as_deref(),
+        )?;
         Ok(Self {
-            counter: Counter::of(context, storefront, order.customer),
+            desk: Desk::of(context, storefront, order.customer),
             plan: Arc::clone(plan),
             prices,
             purpose: Purpose::default(),
-            returning: Returning {
-                success_url,
-                cancel_url,
-            },
+            returning,
         })
     }
 
     async fn carry_out(self) -> Result<OpenCheckout, CheckoutError> {
+        let mut left = Vec::new();
         for _ in 0..MOST_ROUNDS {
-            match self.begin().await? {
+            match self.begin(left.clone()).await? {
+                Begun::Elsewhere(attempt, now) => {
+                    if !self.close_elsewhere(&attempt, now).await? {
+                        left.push(attempt.attempt_id);
+                    }
+                }
                 Begun::Now(mut attempt) => {
                     let session = self.first_session(&mut attempt).await?;
                     return self.handed_out(&attempt, session);
@@ -103,20 +106,43 @@ impl<'a> Sale<'a> {
         Err(CheckoutError::InProgress)
     }
 
-    async fn begin(&self) -> Result<Begun, CheckoutError> {
+    /// Two tabs at two providers must not lead to two payments. Returns whether the other one is closed: a provider that is away keeps nobody
+    /// from buying from another one, and should both be paid, one is given back.
+    async fn close_elsewhere(
+        &self,
+        attempt: &Attempt,
+        now: DateTime<Utc>,
+    ) -> Result<bool, CheckoutError> {
+        let context = self.desk.context;
+        let provider = attempt.provider.parse::<ProviderName>().ok();
+        let Some(storefront) = provider.and_then(|name| context.storefront(name)) else {
+            return Ok(false);
+        };
+        let desk = Desk::of(context, storefront, self.desk.attempts.customer.clone());
+        match desk.close(attempt, now).await {
+            Ok(()) => Ok(true),
+            Err(CheckoutError::ProviderFailed(error)) => {
+                tracing::warn!(provider = attempt.provider, %error, "an open checkout at another provider was not closed");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn begin(&self, left: Vec<Uuid>) -> Result<Begun, CheckoutError> {
         let (purpose, returning) = (self.purpose.clone(), self.returning.clone());
-        let attempts = &self.counter.attempts;
-        attempts.begin(&self.plan, purpose, returning).await
+        let attempts = &self.desk.attempts;
+        attempts.begin(&self.plan, purpose, returning, left).await
     }
 
     async fn first_session(&self, attempt: &mut Attempt) -> Result<CheckoutSession, CheckoutError> {
         let made = async {
             self.check_prices(attempt).await?;
-            self.counter.open(attempt, &self.prices).await
+            self.desk.open(attempt, &self.prices).await
         }
         .await;
         if made.is_err() {
-            self.counter.attempts.give_back(attempt).await;
+            self.desk.attempts.give_back(attempt).await;
         }
         made
     }
@@ -136,40 +162,40 @@ impl<'a> Sale<'a> {
         now: DateTime<Utc>,
     ) -> Result<Option<CheckoutSession>, CheckoutError> {
         if !self.wants(attempt) {
-            self.counter.close(attempt, now).await?;
+            self.desk.close(attempt, now).await?;
             return Ok(None);
         }
         let Some(session_id) = &attempt.session_id else {
-            if let Some(mut mine) = self.counter.attempts.claim(attempt).await? {
+            if let Some(mut mine) = self.desk.attempts.claim(attempt).await? {
                 let learned = async {
                     self.check_prices(&mine).await?;
-                    self.counter.learn(&mut mine, &self.prices).await
+                    self.desk.learn(&mut mine, &self.prices).await
                 }
                 .await;
                 if learned.is_err() {
-                    self.counter.attempts.give_back(&mine).await;
+                    self.desk.attempts.give_back(&mine).await;
                 }
                 learned?;
             }
             return Ok(None);
         };
-        let provider = self.counter.provider();
+        let provider = self.desk.provider();
         match provider.checkout_session(session_id).await {
             Ok(session) if session.status == CheckoutStatus::Open => Ok(Some(session)),
-            shown => self.counter.settle(attempt, shown).await.map(|()| None),
+            shown => self.desk.settle(attempt, shown).await.map(|()| None),
         }
     }
 
     async fn check_prices(&self, attempt: &Attempt) -> Result<(), CheckoutError> {
-        let verified = &self.counter.context.verified_prices;
-        let checked = verified.verify(self.counter.provider(), &self.prices, &self.plan);
+        let verified = &self.desk.context.verified_prices;
+        let checked = verified.verify(self.desk.provider(), &self.prices, &self.plan);
         match checked.await {
             Ok(()) => Ok(()),
             Err(NotVerified::Mismatch { .. }) => {
-                self.counter.attempts.give_up(attempt).await?;
+                self.desk.attempts.give_up(attempt).await?;
                 Err(CheckoutError::PriceMismatch)
             }
-            Err(NotVerified::Failed(error)) => Err(self.counter.refused(attempt, error).await),
+            Err(NotVerified::Failed(error)) => Err(self.desk.refused(attempt, error).await),
         }
     }
 
@@ -180,7 +206,7 @@ impl<'a> Sale<'a> {
     ) -> Result<OpenCheckout, CheckoutError> {
         let known = attempt.checkout_url.clone();
         let url = session.url.or(known).ok_or_else(|| failed(no_url()))?;
-        let provider = self.counter.provider();
+        let provider = self.desk.provider();
         Ok(OpenCheckout {
             checkout_url: url,
             session_id: session.id,

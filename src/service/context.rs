@@ -55,6 +55,8 @@ pub struct Bells {
     pub usage: Notify,
     /// A subscription is to be ended at its provider.
     pub endings: Notify,
+    /// A subscription is to end with its period, and that is near.
+    pub intended_ends: Notify,
 }
 
 /// Database, time, plans and providers; made once at the start, cheap to clone.
@@ -105,6 +107,15 @@ impl Context {
             })
         });
         billers.collect()
+    }
+
+    /// The providers with pages on which customers settle what is due.
+    pub(super) fn providers_with_pages(&self) -> Vec<ProviderName> {
+        let storefronts = self.storefronts.iter();
+        storefronts
+            .filter(|storefront| storefront.provider.capabilities().customer_pages)
+            .map(|storefront| storefront.provider.name())
+            .collect()
     }
 
     /// The provider of that name, if it is set up.

@@ -71,6 +71,20 @@ pub fn under_way(
         .optional()
 }
 
+/// The attempts under way at other providers.
+pub fn under_way_elsewhere(
+    conn: &mut PgConnection,
+    customer: &str,
+    provider: ProviderName,
+) -> QueryResult<Vec<Attempt>> {
+    checkout_sessions::table
+        .filter(checkout_sessions::customer_id.eq(customer))
+        .filter(checkout_sessions::provider.ne(provider.as_str()))
+        .filter(checkout_sessions::state.eq_any(["creating", "open"]))
+        .select(Attempt::as_select())
+        .load(conn)
+}
+
 /// Begins an attempt. Returns `false` where another is under way.
 pub fn begin(conn: &mut PgConnection, attempt: &Attempt) -> QueryResult<bool> {
     Ok(diesel::insert_into(checkout_sessions::table)

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::schema::subscription_endings;
 use super::unreadable;
-use crate::domain::payment::{EndingReason, EndingState, Refund, Unused};
+use crate::domain::payment::{EndingReason, EndingState, Refund};
 use crate::domain::subscription::Subscription;
 
 /// Notes that a subscription of the customer must be ended, unless that is noted already (`false`).
@@ -18,8 +18,8 @@ pub fn note(
     refund: Refund,
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
-    let share = match refund {
-        Refund::Unused(unused) => Some(unused),
+    let since = match refund {
+        Refund::UnusedSince(since) => Some(since),
         Refund::None | Refund::Whole => None,
     };
     let noted = diesel::insert_into(subscription_endings::table)
@@ -31,8 +31,7 @@ pub fn note(
                 .eq(&subscription.provider_subscription_id),
             subscription_endings::reason.eq(reason.as_str()),
             subscription_endings::refund.eq(refund != Refund::None),
-            subscription_endings::refund_left.eq(share.map(|unused| unused.left)),
-            subscription_endings::refund_of.eq(share.map(|unused| unused.of)),
+            subscription_endings::refund_since.eq(since),
             subscription_endings::state.eq("due"),
             subscription_endings::attempts.eq(0),
             subscription_endings::next_attempt_at.eq(now),
@@ -134,8 +133,7 @@ pub struct Claimed {
     /// Why it ends: a word of [`EndingReason`].
     pub reason: String,
     refund: bool,
-    refund_left: Option<i64>,
-    refund_of: Option<i64>,
+    refund_since: Option<DateTime<Utc>>,
     /// Attempts, this one included.
     pub attempts: i32,
     /// When it was noted.
@@ -148,10 +146,10 @@ pub struct Claimed {
 impl Claimed {
     /// What is given back of what was paid for it last.
     pub fn refund(&self) -> Refund {
-        match (self.refund, self.refund_left.zip(self.refund_of)) {
+        match (self.refund, self.refund_since) {
             (false, _) => Refund::None,
             (true, None) => Refund::Whole,
-            (true, Some((left, of))) => Refund::Unused(Unused { left, of }),
+            (true, Some(since)) => Refund::UnusedSince(since),
         }
     }
 }

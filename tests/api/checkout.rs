@@ -197,7 +197,7 @@ async fn a_live_subscription_is_changed_and_not_bought_anew() {
         for tier in ["pro", "scale"] {
             let refused = shop.buy(tier).await;
             assert!(
-                matches!(refused, Err(CheckoutError::PaymentDue)),
+                matches!(refused, Err(CheckoutError::PaymentDue { portal: true })),
                 "{status} {tier}: {refused:?}"
             );
         }

@@ -181,11 +181,6 @@ fn the_part_that_went_back_of_what_was_replaced_has_no_consequence() {
 
 #[test]
 fn what_is_left_of_a_period_counts_from_when_it_is_not_used_any_more() {
-    let paid = Subscription {
-        current_period_start: Some(day(0)),
-        current_period_end: Some(day(30)),
-        ..subscription(S::Active, "pro")
-    };
     let days = |left: i64| {
         let seconds = |days: i64| days * 24 * 60 * 60;
         Some(Unused {
@@ -193,7 +188,7 @@ fn what_is_left_of_a_period_counts_from_when_it_is_not_used_any_more() {
             of: seconds(30),
         })
     };
-    for (from, left) in [
+    for (since, left) in [
         (day(10), days(20)),
         (day(0), days(30)),
         // It was renewed although another one had taken its place before: nothing of the new period is used.
@@ -201,20 +196,19 @@ fn what_is_left_of_a_period_counts_from_when_it_is_not_used_any_more() {
         (day(30), None),
         (day(31), None),
     ] {
-        assert_eq!(Unused::from(&paid, from), left, "{from}");
+        assert_eq!(Unused::of(day(0), day(30), since), left, "{since}");
     }
-    for status in S::ALL.into_iter().filter(|status| *status != S::Active) {
-        let unpaid = Subscription {
-            status,
-            ..paid.clone()
-        };
-        assert_eq!(Unused::from(&unpaid, day(10)), None, "{status:?}");
-    }
-    let endless = Subscription {
-        current_period_end: None,
-        ..paid
+    assert_eq!(Unused::of(day(0), day(0), day(0)), None);
+}
+
+#[test]
+fn a_whole_period_that_went_back_of_what_was_replaced_forfeits_nothing() {
+    let replaced = Circumstances {
+        has_ended: Some(true),
+        ending: Some((EndingReason::Replaced, EndingState::Done)),
+        ..news(Some(PAID), REFUNDED)
     };
-    assert_eq!(Unused::from(&endless, day(10)), None);
+    assert_eq!(follows(replaced), Consequence::Nothing);
 }
 
 #[test]

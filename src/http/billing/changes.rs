@@ -122,8 +122,9 @@ const fn with_the_period() -> When {
                 "detail": "the customer has no subscription at a provider", "instance": "/billing/change-plan",
                 "request_id": "0192f0c1-7d3a-7e15-9f53-3c1d0a2b4c5d"})),
         (status = 409, description = "`already-subscribed`: it is on this plan and nothing else is planned. `payment-due` (`portal` \
-            says where it is settled): it is unpaid or paused, or the change waits for its payment. `provider-not-configured`. \
-            `conflict`: the plan was granted by an operator, or another call is changing the subscription",
+            says where it is settled, where the provider has pages for that): it is unpaid or paused, or the change waits for its payment. `provider-not-configured`. \
+            `conflict`: the plan was granted by an operator, another call is changing the subscription, or its end was sent to a provider \
+            that cannot take it back",
             body = ProblemDocument, content_type = "application/problem+json",
             examples(
                 ("payment-due" = (value = json!({"type": "/problems/payment-due", "title": "Payment due", "status": 409,
@@ -233,7 +234,7 @@ pub(crate) async fn cancel(
                 "detail": "the customer has no subscription at a provider", "instance": "/billing/resume",
                 "request_id": "0192f0c1-7d3a-7e15-9f53-3c1d0a2b4c5d"})),
         (status = 409, description = "`conflict`: the subscription is neither cancelled nor paused, or has ended and must be bought \
-            again, or was granted by an operator, or another call is changing it. `provider-not-configured`",
+            again, or was granted by an operator, or another call is changing it, or its end was sent to a provider that cannot take it back. `provider-not-configured`",
             body = ProblemDocument, content_type = "application/problem+json",
             example = json!({"type": "/problems/conflict", "title": "Conflict", "status": 409,
                 "detail": "the subscription is neither cancelled nor paused", "instance": "/billing/resume",

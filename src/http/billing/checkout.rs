@@ -103,7 +103,7 @@ impl From<OpenCheckout> for CheckoutView {
             example = json!({"type": "/problems/unknown-plan", "title": "Unknown plan", "status": 404,
                 "detail": "the catalogue has no tier \"gold\"", "instance": "/billing/create-checkout",
                 "request_id": "0192f0c1-7d3a-7e15-9f53-3c1d0a2b4c5d"})),
-        (status = 409, description = "`already-subscribed`, `use-change-plan`, `payment-due` (`portal` says where it is settled), \
+        (status = 409, description = "`already-subscribed`, `use-change-plan`, `payment-due` (`portal` says where it is settled, where the provider has pages for that), \
             `checkout-in-progress`, `provider-not-configured`, or `conflict`: the open checkout was completed and its webhook is on \
             the way", body = ProblemDocument, content_type = "application/problem+json",
             examples(

@@ -14,7 +14,6 @@ use crate::http::responses::{AuthErrors, BodyErrors, DatabaseErrors};
 use crate::http::subscription_view::SubscriptionView;
 use crate::service::billing::{self, BillingError, PaymentProof};
 use crate::service::context::Context;
-use crate::telemetry::metrics::Metrics;
 
 /// Longest id and longest signature, in characters; Razorpay's have 18 and 64.
 const TEXT_MAX: usize = 255;
@@ -103,7 +102,6 @@ pub struct VerifiedPaymentView {
 pub(crate) async fn verify_payment(
     actor: Actor,
     context: web::Data<Context>,
-    metrics: web::Data<Metrics>,
     body: Json<VerifyPayment>,
 ) -> Result<HttpResponse, Problem> {
     actor.require(Permission::ManageBilling)?;
@@ -128,7 +126,6 @@ pub(crate) async fn verify_payment(
         .await
         .inspect_err(|error| {
             if matches!(error, BillingError::BadSignature) {
-                metrics.webhook_signature_failure(provider.as_str());
                 tracing::warn!(
                     security = true,
                     %provider,

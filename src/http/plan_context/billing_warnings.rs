@@ -25,6 +25,7 @@ pub(super) fn billing_warnings(
             feature: None,
             level: None,
             message,
+            url: None,
         });
     };
     let Some(subscription) = subscription else {
@@ -87,7 +88,7 @@ pub(super) fn overage_warnings(payable: &[Invoice]) -> impl Iterator<Item = Warn
         let currency = Currency::parse(&invoice.currency).ok()?;
         let url = invoice.url.as_ref()?;
         let message = format!(
-            "{} is due for usage above your plan's limit. Pay at {url}",
+            "{} is due for usage above your plan's limit.",
             currency.shown(invoice.amount)
         );
         Some(Warning {
@@ -95,6 +96,7 @@ pub(super) fn overage_warnings(payable: &[Invoice]) -> impl Iterator<Item = Warn
             feature: None,
             level: None,
             message,
+            url: Some(url.clone()),
         })
     })
 }

@@ -69,6 +69,16 @@ impl From<OverrideError> for Problem {
     }
 }
 
+/// With the way to settle it, where the provider has pages for that.
+fn payment_due(detail: String, portal: bool) -> Problem {
+    let due = Problem::new(ProblemKind::PaymentDue, detail);
+    if portal {
+        due.with_member("portal", PORTAL)
+    } else {
+        due
+    }
+}
+
 impl From<CheckoutError> for Problem {
     fn from(error: CheckoutError) -> Self {
         let detail = error.to_string();
@@ -80,9 +90,7 @@ impl From<CheckoutError> for Problem {
             CheckoutError::UnknownCustomer => ProblemKind::UnknownCustomer,
             CheckoutError::AlreadySubscribed => ProblemKind::AlreadySubscribed,
             CheckoutError::UseChangePlan => ProblemKind::UseChangePlan,
-            CheckoutError::PaymentDue => {
-                return Self::new(ProblemKind::PaymentDue, detail).with_member("portal", PORTAL);
-            }
+            CheckoutError::PaymentDue { portal } => return payment_due(detail, portal),
             CheckoutError::InProgress => ProblemKind::CheckoutInProgress,
             CheckoutError::Completed => ProblemKind::Conflict,
             CheckoutError::PriceMismatch => ProblemKind::PriceMismatch,
@@ -107,8 +115,9 @@ impl From<BillingError> for Problem {
             BillingError::BadSignature => ProblemKind::BadSignature,
             BillingError::NoPortal => ProblemKind::NoPortal,
             BillingError::AlreadyOnPlan => ProblemKind::AlreadySubscribed,
-            BillingError::PaymentDue | BillingError::ChangeUnpaid | BillingError::Declined => {
-                return Self::new(ProblemKind::PaymentDue, detail).with_member("portal", PORTAL);
+            BillingError::PaymentDue { portal } => return payment_due(detail, portal),
+            BillingError::ChangeUnpaid | BillingError::Declined => {
+                return payment_due(detail, true);
             }
             BillingError::NoProviderCustomer => ProblemKind::NoProviderCustomer,
             BillingError::Granted
@@ -288,7 +297,11 @@ mod tests {
             (CheckoutError::UnknownCustomer, K::UnknownCustomer, ""),
             (CheckoutError::AlreadySubscribed, K::AlreadySubscribed, ""),
             (CheckoutError::UseChangePlan, K::UseChangePlan, ""),
-            (CheckoutError::PaymentDue, K::PaymentDue, ""),
+            (
+                CheckoutError::PaymentDue { portal: true },
+                K::PaymentDue,
+                "",
+            ),
             (CheckoutError::InProgress, K::CheckoutInProgress, ""),
             (CheckoutError::Completed, K::Conflict, ""),
             (CheckoutError::PriceMismatch, K::PriceMismatch, ""),
@@ -301,7 +314,7 @@ mod tests {
         ] {
             assert_eq!(told(error), (kind, pointer.to_owned()));
         }
-        let due = Problem::from(CheckoutError::PaymentDue);
+        let due = Problem::from(CheckoutError::PaymentDue { portal: true });
         assert_eq!(due.document().members["portal"], "/billing/portal");
         let failed = Problem::from(CheckoutError::ProviderFailed(rejected));
         assert!(!failed.document().detail.contains("operators"));
@@ -347,7 +360,7 @@ mod tests {
             (BillingError::Granted, K::Conflict, ""),
             (BillingError::Ended, K::Conflict, ""),
             (BillingError::AlreadyOnPlan, K::AlreadySubscribed, ""),
-            (BillingError::PaymentDue, K::PaymentDue, ""),
+            (BillingError::PaymentDue { portal: true }, K::PaymentDue, ""),
             (BillingError::ChangeUnpaid, K::PaymentDue, ""),
             (BillingError::from(rejected(402)), K::PaymentDue, ""),
             (BillingError::NothingToResume, K::Conflict, ""),

@@ -1,4 +1,4 @@
-//! Razorpay: two dozen calls over our own transport, answered into tolerant structs.
+//! Razorpay: some twenty calls over our own transport, answered into tolerant structs.
 //!
 //! It has no checkout sessions: a subscription bears the address at which the customer authorizes it, so the subscription is the
 //! session. It takes no idempotency keys but for refunds: whatever else is made bears a mark in its notes, or a reference, and is looked
@@ -121,6 +121,7 @@ impl Provider for Razorpay {
             shows_intentions: false,
             changes_plans: false,
             sets_prices: true,
+            returns_browsers: false,
             customer_pages: false,
             usage: UsageBilling::PaymentLink {
                 currency: Currency::INR,

@@ -82,7 +82,7 @@ impl Razorpay {
 /// `None` where the account is not shown its disputes: then the event's word is all there is.
 fn shown<T>(outcome: Result<T, ProviderError>) -> Result<Option<T>, ProviderError> {
     match outcome {
-        Err(ProviderError::NotFound | ProviderError::Rejected { .. }) => Ok(None),
+        Err(ProviderError::NotFound | ProviderError::Rejected { status: 403, .. }) => Ok(None),
         outcome => outcome.map(Some),
     }
 }

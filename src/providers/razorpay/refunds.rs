@@ -19,7 +19,14 @@ impl Razorpay {
         key: &str,
     ) -> Result<bool, ProviderError> {
         let Some(payment_id) = self.latest_payment(path_id(subscription_id)?).await? else {
-            return Ok(false);
+            if !self.look_at_subscription(subscription_id).await?.was_paid() {
+                return Ok(false);
+            }
+            return Err(ProviderError::Unavailable {
+                reason: "something was paid for the subscription, and no invoice of it shows yet"
+                    .to_owned(),
+                retry_after: None,
+            });
         };
         let payment = self.look_at_one_payment(&payment_id).await?;
         let mark = mark(key);

@@ -80,19 +80,19 @@ impl Razorpay {
     }
 
     /// The customer may pay while this is on its way. Where Razorpay then refuses, the subscription stays; where it cancels what was paid
-    /// a moment ago, the payment goes back.
+    /// a moment ago, the payment goes back, also when an answer was lost in between: a page that is still open here, and is found cancelled
+    /// and paid, was cancelled by us.
     pub(super) async fn close_checkout(&self, id: &str) -> Result<CheckoutSession, ProviderError> {
-        let found = self.look_at_subscription(id).await?;
-        if !found.is_created() {
-            return found.into_session();
+        let mut found = self.look_at_subscription(id).await?;
+        if found.is_created() {
+            match self.cancel(id, Ends::Now).await {
+                Err(error) if !is_no(&error) => return Err(error),
+                _ => {}
+            }
+            found = self.look_at_subscription(id).await?;
         }
-        match self.cancel(id, Ends::Now).await {
-            Err(error) if !is_no(&error) => return Err(error),
-            _ => {}
-        }
-        let closed = self.look_at_subscription(id).await?;
-        let paid = closed.status() == "cancelled" && closed.was_paid();
-        let session = closed.into_session()?;
+        let paid = found.status() == "cancelled" && found.was_paid();
+        let session = found.into_session()?;
         if !paid {
             return Ok(session);
         }

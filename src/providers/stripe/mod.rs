@@ -108,6 +108,7 @@ impl Provider for Stripe {
             shows_intentions: true,
             changes_plans: true,
             sets_prices: false,
+            returns_browsers: true,
             customer_pages: true,
             usage: if self.settings.meter_event_name.is_some() {
                 UsageBilling::Metered

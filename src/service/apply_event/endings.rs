@@ -196,12 +196,22 @@ fn is_given_up(context: &Context, claim: &Claimed, error: &ProviderError) -> boo
 }
 
 async fn refund(storefront: &Storefront, claim: &Claimed) -> Result<bool, NotEnded> {
+    let id = &claim.provider_subscription_id;
     let share = match claim.refund() {
         Refund::None => return Ok(false),
         Refund::Whole => RefundShare::Whole,
-        Refund::Unused(Unused { left, of }) => RefundShare::Unused { left, of },
+        Refund::UnusedSince(since) => {
+            // It has ended by now: the period that it shows is its last, and was paid for.
+            let shown = storefront.provider.fetch_subscription(id).await;
+            let shown = shown.map_err(NotEnded::NoRefund)?;
+            let period = shown.current_period_start.zip(shown.current_period_end);
+            let unused = period.and_then(|(start, end)| Unused::of(start, end, since));
+            let Some(Unused { left, of }) = unused else {
+                return Ok(false);
+            };
+            RefundShare::Unused { left, of }
+        }
     };
-    let id = &claim.provider_subscription_id;
     // The same for every attempt: an answer that was lost is asked for again, and no money goes back twice.
     let key = format!("refund:{id}");
     let refunded = storefront

@@ -12,7 +12,7 @@ use super::NotApplied;
 use super::refresh::{Errand, refresh};
 use super::second_subscriptions::{OURSELVES, Written};
 use crate::domain::duplicates::is_live_at_provider;
-use crate::domain::payment::{EndingReason, Refund, Unused};
+use crate::domain::payment::{EndingReason, Refund};
 use crate::domain::plans::Plans;
 use crate::domain::provider_event::{ProviderName, ProviderSubscription};
 use crate::domain::subscription::{
@@ -33,6 +33,8 @@ pub(super) struct OwnSession {
     replaced: Option<Subscription>,
     provider_says: SubscriptionStatus,
     was_paid: bool,
+    /// When its first period began.
+    began: Option<DateTime<Utc>>,
     /// Something was paid for it, or it had a trial, as far as it was known here before.
     was_good: bool,
 }
@@ -51,10 +53,10 @@ impl OwnSession {
             return Ok(None);
         };
         let (mut replaced, mut stored) = (None, None);
-        for subscription in subscriptions::of_customer(conn, customer)? {
+        let all = subscriptions::of_customer(conn, customer)?.into_iter();
+        for subscription in all.filter(|subscription| subscription.provider == provider) {
             let id = &subscription.provider_subscription_id;
-            if subscription.provider != provider {
-            } else if *id == fetched.id {
+            if *id == fetched.id {
                 stored = Some(subscription);
             } else if attempt.replaces.as_ref() == Some(id) {
                 replaced = Some(subscription);
@@ -66,6 +68,7 @@ impl OwnSession {
             replaced,
             provider_says: status,
             was_paid: fetched.was_paid,
+            began: fetched.started_at,
         }))
     }
 
@@ -75,14 +78,20 @@ impl OwnSession {
         match self.provider_says {
             // What is promised for later gives nothing before: the old one does.
             S::Trialing if self.attempt.replaces.is_some() => S::Incomplete,
+            // What fails is its first payment: nothing was paid, and nothing was promised.
+            S::PastDue | S::Unpaid if !self.was_paid && !self.was_good => S::Incomplete,
             // A page that was closed was no subscription.
             S::Canceled if !self.was_paid && !self.was_good => S::IncompleteExpired,
             other => other,
         }
     }
 
-    /// What is promised for later is no trial.
+    /// What is promised for later is no trial; and what takes another one's place in the middle of a period is a change of plan, which
+    /// begins no new quota.
     pub(super) fn amend(&self, report: &mut Report) {
+        if let (Some(replaced), None) = (&self.replaced, self.attempt.starts_at) {
+            report.anchor = replaced.anchor;
+        }
         if report.status != self.provider_says {
             report.trial_end = None;
         }
@@ -144,9 +153,18 @@ impl OwnSession {
         now: DateTime<Utc>,
     ) -> QueryResult<bool> {
         // From when on the new one is paid, however late that is heard of.
-        let begins = self.attempt.starts_at.unwrap_or(written.after.anchor);
-        let unused = Unused::from(replaced, begins.min(now));
-        let refund = unused.map_or(Refund::None, Refund::Unused);
+        let begins = self
+            .attempt
+            .starts_at
+            .or(self.began)
+            .unwrap_or(now)
+            .min(now);
+        // Of which period is found out when it has ended: it may be renewed before that.
+        let refund = if replaced.status == SubscriptionStatus::Active {
+            Refund::UnusedSince(begins)
+        } else {
+            Refund::None
+        };
         let reason = EndingReason::Replaced;
         if !subscription_endings::note(conn, written.customer, replaced, reason, refund, now)? {
             return Ok(false);
@@ -165,8 +183,7 @@ impl OwnSession {
             "plan_tier": replaced.plan.tier,
             "by": by,
             "by_plan_tier": written.after.plan.tier,
-            "refund_left": unused.map(|unused| unused.left),
-            "refund_of": unused.map(|unused| unused.of),
+            "refund_since": (refund != Refund::None).then_some(begins),
         });
         let action = "subscription.replace";
         let customer = Some(written.customer);

@@ -68,7 +68,10 @@ async fn intend_to_end(held: &mut Held<'_>, customer: &CustomerId) -> Result<(),
         ends_with_period: true,
         planned: None,
     };
-    held.intend(customer, end).await
+    held.intend(customer, end).await?;
+    // Where the end is near, a minute may be too long.
+    held.context.bells.intended_ends.notify_one();
+    Ok(())
 }
 
 async fn end_at_once(held: &mut Held<'_>, customer: &CustomerId) -> Result<(), BillingError> {

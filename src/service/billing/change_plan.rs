@@ -47,7 +47,8 @@ pub async fn change_plan(context: &Context, wanted: NewPlan) -> Result<Changed, 
     let mut checkout_url = None;
     let changed = in_turn(context, &wanted.customer, async |held| {
         if !subject::pays(held.subscription.status) {
-            return Err(BillingError::PaymentDue);
+            let portal = held.provider().capabilities().customer_pages;
+            return Err(BillingError::PaymentDue { portal });
         }
         if held.subscription.plan.tier == plan.plan.tier {
             stay(held).await

@@ -3,7 +3,7 @@
 use crate::domain::ids::TierKey;
 use crate::providers::ProviderError;
 use crate::service::apply_event::NotSeen;
-use crate::service::checkout::CheckoutError;
+use crate::service::checkout::{CheckoutError, told};
 use crate::service::prices::NotVerified;
 use crate::service::return_urls::ReturnUrlError;
 use crate::store::pool::StoreError;
@@ -39,8 +39,11 @@ pub enum BillingError {
     #[error("the customer has a live subscription on this plan")]
     AlreadyOnPlan,
     /// It is not paid, or paused.
-    #[error("the customer has a subscription that is unpaid or paused")]
-    PaymentDue,
+    #[error("the customer has a subscription that is unpaid or paused{}", told(*.portal))]
+    PaymentDue {
+        /// Whether the provider has pages on which it is settled.
+        portal: bool,
+    },
     /// The change was asked for, and waits for its payment.
     #[error("the change of plan waits for its payment; until then the present plan stays in force")]
     ChangeUnpaid,
@@ -125,7 +128,7 @@ impl From<CheckoutError> for BillingError {
             | CheckoutError::UseChangePlan
             | CheckoutError::Completed
             | CheckoutError::InProgress => Self::InProgress,
-            CheckoutError::PaymentDue => Self::PaymentDue,
+            CheckoutError::PaymentDue { portal } => Self::PaymentDue { portal },
             CheckoutError::PriceMismatch => Self::PriceMismatch,
             CheckoutError::ProviderFailed(error) => Self::ProviderFailed(error),
             CheckoutError::Store(error) => Self::Store(error),

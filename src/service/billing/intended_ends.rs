@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use diesel::Connection as _;
 use tokio_util::sync::CancellationToken;
 
 use super::turn::{give_back, renew, try_take};
@@ -20,7 +21,7 @@ use crate::store::change_turns::Turn;
 use crate::store::clock::deciding_time;
 use crate::store::intended_ends::{self, DueEnd, Told};
 use crate::store::pool::{self, StoreError};
-use crate::store::subscriptions;
+use crate::store::{customers, subscriptions};
 
 /// How long before the end the provider is told: long enough to outlast an outage, short enough to leave the customer the choice.
 const BEFORE_THE_END: TimeDelta = TimeDelta::hours(2);
@@ -158,31 +159,36 @@ async fn note_sending(
 ) -> Result<Option<Sending>, StoreError> {
     let clock = Arc::clone(context.clock());
     pool::run(&context.pool, move |conn| {
-        let now = deciding_time(conn, clock.as_ref())?;
-        let id = &end.provider_subscription_id;
-        let stored = subscriptions::of_customer(conn, &end.customer_id)?
-            .into_iter()
-            .find(|s| s.provider == provider && s.provider_subscription_id == *id)
-            .filter(|stored| stored.cancel_at_period_end && stored.status.is_open());
-        let due = stored.and_then(|subscription| {
-            let ends_at = subscription.current_period_end?;
-            (ends_at < now + BEFORE_THE_END).then_some((subscription, ends_at))
-        });
-        let Some((subscription, ends_at)) = due else {
-            return Ok(None);
-        };
-        let sending = Sending {
-            subscription,
-            ends_at,
-            before: intended_ends::told(conn, provider, id)?,
-            now,
-        };
-        let told = Told {
-            sent_at: Some(now),
-            retry_at: Some(now + sending.wait()),
-        };
-        intended_ends::note(conn, provider, id, told)?;
-        Ok(Some(sending))
+        conn.transaction(|conn| {
+            let id = &end.provider_subscription_id;
+            // Whoever takes the intention back holds one of them.
+            subscriptions::hold(conn, provider, id)?;
+            customers::lock(conn, &end.customer_id)?;
+            let now = deciding_time(conn, clock.as_ref())?;
+            let stored = subscriptions::of_customer(conn, &end.customer_id)?
+                .into_iter()
+                .find(|s| s.provider == provider && s.provider_subscription_id == *id)
+                .filter(|stored| stored.cancel_at_period_end && stored.status.is_open());
+            let due = stored.and_then(|subscription| {
+                let ends_at = subscription.current_period_end?;
+                (ends_at < now + BEFORE_THE_END).then_some((subscription, ends_at))
+            });
+            let Some((subscription, ends_at)) = due else {
+                return Ok(None);
+            };
+            let sending = Sending {
+                subscription,
+                ends_at,
+                before: intended_ends::told(conn, provider, id)?,
+                now,
+            };
+            let told = Told {
+                sent_at: Some(now),
+                retry_at: Some(now + sending.wait()),
+            };
+            intended_ends::note(conn, provider, id, told)?;
+            Ok(Some(sending))
+        })
     })
     .await
 }

@@ -5,9 +5,10 @@ use crate::domain::ids::CustomerId;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::Subscription;
 use crate::providers::{PortalRequest, ProviderError};
+use crate::service::checkout::is_mere_session;
 use crate::service::context::{Context, Storefront};
 use crate::store::pool::{self, StoreError};
-use crate::store::{provider_customers, subscriptions};
+use crate::store::{checkout_sessions, provider_customers, subscriptions};
 
 /// A visit to be made.
 #[derive(Debug, Clone)]
@@ -32,7 +33,9 @@ pub async fn open_portal(context: &Context, visit: Visit) -> Result<String, Bill
     let customer = visit.customer.clone();
     let (subscriptions, known_at) = pool::run(&context.pool, move |conn| {
         let customer = customer.as_str();
-        let subscriptions = subscriptions::of_customer(conn, customer)?;
+        let mut subscriptions = subscriptions::of_customer(conn, customer)?;
+        let pages = checkout_sessions::not_gone_through(conn, customer)?;
+        subscriptions.retain(|subscription| !is_mere_session(subscription, &pages));
         let known_at = provider_customers::known_at(conn, customer)?;
         Ok::<_, StoreError>((subscriptions, known_at))
     })

@@ -66,6 +66,11 @@ pub(super) async fn drop_successor(held: &mut Held<'_>) -> Result<bool, BillingE
     let replaced = held.subscription.provider_subscription_id.clone();
     let mut any = withdraw_offer(context, storefront, held.customer, &replaced).await?;
     for id in agreed_to(held).await? {
+        see_now(context, storefront, &id, Look::First).await?;
+        if !agreed_to(held).await?.contains(&id) {
+            // It has begun, or is gone: whoever asks decides on that.
+            return Err(BillingError::InProgress);
+        }
         held.renew().await?;
         let provider = held.provider();
         provider.cancel_now(&id, FinalInvoice::None).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
+use url::Url;
 use uuid::Uuid;
 
 use super::{CheckoutError, eligibility};
@@ -18,7 +19,8 @@ use crate::domain::policy::UnknownCustomers;
 use crate::domain::provider_event::ProviderName;
 use crate::domain::subscription::SubscriptionStatus;
 use crate::providers::CheckoutSession;
-use crate::service::context::Context;
+use crate::service::context::{Context, Storefront};
+use crate::service::return_urls::ReturnUrlError;
 use crate::store::checkout_sessions::{self, Attempt, Ending};
 use crate::store::clock::deciding_time;
 use crate::store::pool::{self, StoreError};
@@ -36,6 +38,8 @@ pub(super) enum Begun {
     Now(Attempt),
     /// By another call; as of this instant.
     Earlier(Attempt, DateTime<Utc>),
+    /// By another call, at another provider.
+    Elsewhere(Attempt, DateTime<Utc>),
 }
 
 /// Where a new attempt sends the browser afterwards.
@@ -43,6 +47,27 @@ pub(super) enum Begun {
 pub(super) struct Returning {
     pub(super) success_url: String,
     pub(super) cancel_url: String,
+}
+
+impl Returning {
+    /// Addresses that a caller gave must be allowed whoever sells; that there are some matters where the provider sends the browser back.
+    pub(super) fn choose(
+        context: &Context,
+        storefront: &Storefront,
+        success_url: Option<&str>,
+        cancel_url: Option<&str>,
+    ) -> Result<Self, CheckoutError> {
+        let urls = &context.return_urls;
+        let needed = storefront.provider.capabilities().returns_browsers;
+        let choose = |pointer, given, default: Option<&Url>| match urls.choose(given, default) {
+            Err(ReturnUrlError::Missing) if !needed => Ok(String::new()),
+            chosen => chosen.map_err(|fault| CheckoutError::ReturnUrl { pointer, fault }),
+        };
+        Ok(Self {
+            success_url: choose("/success_url", success_url, urls.success_url.as_ref())?,
+            cancel_url: choose("/cancel_url", cancel_url, urls.cancel_url.as_ref())?,
+        })
+    }
 }
 
 /// What a new attempt is for.
@@ -64,14 +89,17 @@ pub(super) struct Attempts<'a> {
 }
 
 impl Attempts<'_> {
-    /// Judges the customer's subscriptions and begins an attempt, unless one is under way.
+    /// Judges the customer's subscriptions and begins an attempt, unless one is under way. Those at other providers that are in
+    /// `left` do not count.
     pub(super) async fn begin(
         &self,
         plan: &PlanVersion,
         purpose: Purpose,
         returning: Returning,
+        left: Vec<Uuid>,
     ) -> Result<Begun, CheckoutError> {
         let keyed = self.keyed;
+        let with_pages = self.context.providers_with_pages();
         let rules = self.context.meter.rules().clone();
         let (sold, trial_days) = (plan.reference(), plan.plan.trial_days);
         let (customer, provider) = (self.customer.clone(), self.provider);
@@ -91,11 +119,23 @@ impl Attempts<'_> {
                     None => {
                         let sessions = checkout_sessions::not_gone_through(conn, customer)?;
                         subscriptions.retain(|s| !eligibility::is_mere_session(s, &sessions));
-                        eligibility::may_buy(&subscriptions, &sold.tier, now)?;
+                        eligibility::may_buy(&subscriptions, &sold.tier, &with_pages, now)?;
+                        let elsewhere =
+                            checkout_sessions::under_way_elsewhere(conn, customer, provider)?;
+                        let mut elsewhere = elsewhere.into_iter();
+                        if let Some(other) = elsewhere.find(|a| !left.contains(&a.attempt_id)) {
+                            return Ok(Begun::Elsewhere(other, now));
+                        }
                     }
                     Some(id) => {
                         let ending = subscription_endings::of_customer(conn, customer, now)?;
-                        eligibility::may_replace(&subscriptions, &ending, provider, id)?;
+                        eligibility::may_replace(
+                            &subscriptions,
+                            &ending,
+                            provider,
+                            id,
+                            &with_pages,
+                        )?;
                     }
                 }
                 if let Some(earlier) = checkout_sessions::under_way(conn, customer, provider)? {

@@ -12,10 +12,11 @@ use crate::store::subscription_endings::Noted;
 pub(super) fn may_buy(
     subscriptions: &[Subscription],
     tier: &str,
+    with_pages: &[ProviderName],
     now: DateTime<Utc>,
 ) -> Result<(), CheckoutError> {
     use SubscriptionStatus as S;
-    let (mut same, mut other, mut due) = (false, false, false);
+    let (mut same, mut other, mut due) = (false, false, None);
     for subscription in subscriptions
         .iter()
         .filter(|subscription| subscription.provider != ProviderName::Manual)
@@ -27,7 +28,7 @@ pub(super) fn may_buy(
                 same |= live && subscription.plan.tier == tier;
                 other |= live && subscription.plan.tier != tier;
             }
-            S::PastDue | S::Unpaid | S::Incomplete | S::Paused => due = true,
+            S::PastDue | S::Unpaid | S::Incomplete | S::Paused => due = Some(subscription.provider),
             S::Canceled | S::IncompleteExpired | S::Expired => {}
         }
     }
@@ -35,8 +36,9 @@ pub(super) fn may_buy(
         Err(CheckoutError::AlreadySubscribed)
     } else if other {
         Err(CheckoutError::UseChangePlan)
-    } else if due {
-        Err(CheckoutError::PaymentDue)
+    } else if let Some(provider) = due {
+        let portal = with_pages.contains(&provider);
+        Err(CheckoutError::PaymentDue { portal })
     } else {
         Ok(())
     }
@@ -44,10 +46,7 @@ pub(super) fn may_buy(
 
 /// Whether the subscription is no more than a page on which it could have been bought. `sessions` are those that the customer has not
 /// gone through, each with its provider's name.
-pub(in crate::service) fn is_mere_session(
-    subscription: &Subscription,
-    sessions: &[(String, String)],
-) -> bool {
+pub fn is_mere_session(subscription: &Subscription, sessions: &[(String, String)]) -> bool {
     use SubscriptionStatus as S;
     matches!(subscription.status, S::Incomplete | S::IncompleteExpired)
         && sessions.iter().any(|(provider, session)| {
@@ -62,6 +61,7 @@ pub(super) fn may_replace(
     ending: &[Noted],
     provider: ProviderName,
     id: &str,
+    with_pages: &[ProviderName],
 ) -> Result<(), CheckoutError> {
     use SubscriptionStatus as S;
     let replaced = subscriptions
@@ -77,7 +77,9 @@ pub(super) fn may_replace(
         }
         Some(replaced) if replaced.planned.is_some() => Err(CheckoutError::InProgress),
         Some(replaced) if matches!(replaced.status, S::Trialing | S::Active) => Ok(()),
-        _ => Err(CheckoutError::PaymentDue),
+        _ => Err(CheckoutError::PaymentDue {
+            portal: with_pages.contains(&provider),
+        }),
     }
 }
 
@@ -128,11 +130,11 @@ mod tests {
     }
 
     fn verdict(subscriptions: &[Subscription]) -> &'static str {
-        match may_buy(subscriptions, "pro", now()) {
+        match may_buy(subscriptions, "pro", &[ProviderName::Stripe], now()) {
             Ok(()) => "may",
             Err(CheckoutError::AlreadySubscribed) => "already-subscribed",
             Err(CheckoutError::UseChangePlan) => "use-change-plan",
-            Err(CheckoutError::PaymentDue) => "payment-due",
+            Err(CheckoutError::PaymentDue { portal: true }) => "payment-due",
             Err(_) => "else",
         }
     }
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn only_what_is_paid_and_goes_on_is_replaced() {
         let replace = |subscription: Subscription, ending: &[Noted]| {
-            may_replace(&[subscription], ending, ProviderName::Stripe, "sub_1").is_ok()
+            may_replace(&[subscription], ending, ProviderName::Stripe, "sub_1", &[]).is_ok()
         };
         for status in SubscriptionStatus::ALL {
             let pays = matches!(
@@ -220,7 +222,7 @@ mod tests {
             ..active
         };
         assert!(!replace(planned, &[]));
-        assert!(may_replace(&[], &[], ProviderName::Stripe, "sub_1").is_err());
+        assert!(may_replace(&[], &[], ProviderName::Stripe, "sub_1", &[]).is_err());
     }
 
     #[test]

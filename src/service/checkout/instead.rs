@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::attempts::{Purpose, Returning};
-use super::counter::Counter;
+use super::desk::Desk;
 use super::{CheckoutError, MOST_ROUNDS, OpenCheckout, Sale};
 use crate::domain::ids::CustomerId;
 use crate::domain::plans::PlanVersion;
@@ -32,23 +32,15 @@ pub(in crate::service) async fn offer_instead(
     storefront: &Storefront,
     instead: Instead<'_>,
 ) -> Result<OpenCheckout, CheckoutError> {
-    let urls = &context.return_urls;
-    let configured = |pointer, url: Option<&url::Url>| {
-        urls.choose(None, url)
-            .map_err(|fault| CheckoutError::ReturnUrl { pointer, fault })
-    };
     let sale = Sale {
-        counter: Counter::of(context, storefront, instead.customer.clone()),
+        desk: Desk::of(context, storefront, instead.customer.clone()),
         plan: Arc::clone(instead.plan),
         prices: instead.prices,
         purpose: Purpose {
             replaces: Some(instead.replaces.to_owned()),
             starts_at: instead.starts_at,
         },
-        returning: Returning {
-            success_url: configured("/success_url", urls.success_url.as_ref())?,
-            cancel_url: configured("/cancel_url", urls.cancel_url.as_ref())?,
-        },
+        returning: Returning::choose(context, storefront, None, None)?,
     };
     sale.carry_out().await
 }
@@ -60,7 +52,7 @@ pub(in crate::service) async fn withdraw_offer(
     customer: &CustomerId,
     replaces: &str,
 ) -> Result<bool, CheckoutError> {
-    let counter = Counter::of(context, storefront, customer.clone());
+    let desk = Desk::of(context, storefront, customer.clone());
     let mut any = false;
     for _ in 0..MOST_ROUNDS {
         let (customer, provider) = (customer.clone(), storefront.provider.name());
@@ -73,7 +65,7 @@ pub(in crate::service) async fn withdraw_offer(
         .await?;
         match under_way {
             Some(attempt) if attempt.replaces.as_deref() == Some(replaces) => {
-                counter.close(&attempt, now).await?;
+                desk.close(&attempt, now).await?;
                 any = true;
             }
             _ => return Ok(any),

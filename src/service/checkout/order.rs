@@ -68,8 +68,11 @@ pub enum CheckoutError {
     #[error("the customer has a live subscription on another plan")]
     UseChangePlan,
     /// There is a subscription that is not paid, or paused.
-    #[error("the customer has a subscription that is unpaid or paused")]
-    PaymentDue,
+    #[error("the customer has a subscription that is unpaid or paused{}", told(*.portal))]
+    PaymentDue {
+        /// Whether the provider has pages on which it is settled.
+        portal: bool,
+    },
     /// Another attempt is being opened at the same time.
     #[error("another checkout is being opened for this customer")]
     InProgress,
@@ -90,5 +93,14 @@ pub enum CheckoutError {
 impl From<diesel::result::Error> for CheckoutError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+/// Where customers learn how to pay what is due, where the provider has no pages for them.
+pub(in crate::service) const fn told(portal: bool) -> &'static str {
+    if portal {
+        ""
+    } else {
+        "; the provider has written to the customer how to pay"
     }
 }

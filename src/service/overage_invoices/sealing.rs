@@ -55,6 +55,7 @@ pub(super) async fn seal_due(context: &Context) -> Result<usize, StoreError> {
                 Err(error) => {
                     let customer_id = &whose.customer_id;
                     tracing::error!(customer_id, %error, "what a customer owes for closed periods was not sealed");
+                    usage_reports::leave(conn, whose, now + NEEDS_A_PERSON)?;
                 }
             }
         }

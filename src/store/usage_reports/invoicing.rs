@@ -124,3 +124,16 @@ pub fn carry_forward(
     .execute(conn)?;
     Ok(())
 }
+
+/// Leaves all that the customer owes alone until an instant: it could not be looked at.
+pub fn leave(conn: &mut PgConnection, whose: &Closing, until: DateTime<Utc>) -> QueryResult<()> {
+    diesel::update(
+        usage_reports::table
+            .filter(usage_reports::customer_id.eq(&whose.customer_id))
+            .filter(usage_reports::provider.eq(&whose.provider))
+            .filter(usage_reports::state.eq(State::Open.as_str())),
+    )
+    .set(usage_reports::next_attempt_at.eq(until))
+    .execute(conn)?;
+    Ok(())
+}

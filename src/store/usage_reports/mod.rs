@@ -26,7 +26,7 @@ pub use figures::{
     Backlog, Told, ToldCounter, backlog, mark_refused, refused_of, straddling, told_between,
     told_counters,
 };
-pub use invoicing::{Closing, carry_forward, closed_of, closing, invoice, invoiced_periods};
+pub use invoicing::{Closing, carry_forward, closed_of, closing, invoice, invoiced_periods, leave};
 
 /// Where a report stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

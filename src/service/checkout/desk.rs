@@ -17,13 +17,13 @@ use crate::store::checkout_sessions::{Attempt, Ending};
 const TAKE_OVER_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// Where one customer is sold to by one provider.
-pub(super) struct Counter<'a> {
+pub(super) struct Desk<'a> {
     pub(super) context: &'a Context,
     pub(super) storefront: &'a Storefront,
     pub(super) attempts: Attempts<'a>,
 }
 
-impl<'a> Counter<'a> {
+impl<'a> Desk<'a> {
     pub(super) fn of(
         context: &'a Context,
         storefront: &'a Storefront,
