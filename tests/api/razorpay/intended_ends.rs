@@ -1,6 +1,7 @@
 //! Ends that were kept here are sent shortly before the period ends.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use diesel::prelude::*;
 use plangate::service::billing::send_ends;
@@ -89,6 +90,31 @@ async fn an_end_whose_answer_was_lost_is_sent_again_and_cannot_be_taken_back() {
     assert_eq!(cancellations(&app).len(), 2);
     assert!(app.razorpay().ends_with_its_cycle(&id));
     assert_eq!(send(&app).await, 0);
+}
+
+#[actix_web::test]
+async fn an_end_whose_sender_died_counts_as_sent_and_is_sent_again() {
+    let app = TestApp::with_razorpay().await;
+    let id = leaving(&app).await;
+    travel(&app, "2026-02-11T22:30:00Z");
+    let slow = Fault::StallAfterEffect(Duration::from_secs(5));
+    app.razorpay().fail(Endpoint::CancelSubscription, slow, 1);
+    let asked = async {
+        while cancellations(&app).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        sent = send(&app) => panic!("it was to die before the answer: {sent}"),
+        () = asked => {}
+    }
+    travel(&app, "2026-02-11T22:33:00Z");
+    let refused = ask(&app, "resume", json!({})).await;
+    refused.problem(409, "conflict");
+    assert_eq!(send(&app).await, 0, "after a pause");
+    travel(&app, "2026-02-11T22:42:00Z");
+    assert_eq!(send(&app).await, 1);
+    assert!(app.razorpay().ends_with_its_cycle(&id));
 }
 
 #[actix_web::test]
