@@ -226,7 +226,7 @@ async fn a_refusal_ends_the_attempt() {
 /// An application whose tier pro can be tried for two weeks.
 async fn generous() -> (TestApp, NamedTempFile) {
     let mut catalogue: Value =
-        serde_json::from_str(include_str!("../../../catalogue/default.json")).unwrap();
+        serde_json::from_str(include_str!("../../../../catalogue/default.json")).unwrap();
     catalogue["tiers"][1]["trial_days"] = json!(14);
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(catalogue.to_string().as_bytes()).unwrap();
