@@ -9,7 +9,7 @@ use crate::fake_razorpay::FakeEvent;
 use crate::provider_contract::{RazorpaySide, Side};
 use crate::support::app::TestApp;
 use crate::support::client::Answer;
-use crate::support::steps::{assert_counters_equal_ledger, consume, count, travel};
+use crate::support::steps::{assert_counters_equal_ledger, consume, count, travel, usage_of};
 
 const RUNS: &str = "attribution_runs";
 
@@ -120,6 +120,8 @@ async fn a_customer_lives_through_everything_in_rupees() {
     hear(&app, &app.razorpay().pay_overdue(&pro)).await;
     assert_eq!(in_force(&app).await, "pro active subscription");
 
+    consume(&app, "acme", RUNS, 7).await;
+
     // Upgrade: nothing changes before the new plan is paid, then the old one ends and its unused part goes back.
     let change = ask(&app, "change-plan", json!({"plan_tier": "scale"}))
         .await
@@ -128,6 +130,8 @@ async fn a_customer_lives_through_everything_in_rupees() {
     assert_eq!(in_force(&app).await, "pro active subscription");
     let scale = follow(&app, &change).await;
     assert_eq!(in_force(&app).await, "scale active subscription");
+    let used = usage_of(&app, "acme", RUNS).await["used"].clone();
+    assert_eq!(used, 7, "a change of plan begins no new quota");
     assert_eq!(app.razorpay().subscription(&pro)["status"], "cancelled");
     let refunds = app.razorpay().refunds();
     assert_eq!(refunds.len(), 1);
@@ -136,7 +140,7 @@ async fn a_customer_lives_through_everything_in_rupees() {
 
     // Overage: asked for with a link when the period has closed.
     let began = app.clock.now();
-    consume(&app, "acme", RUNS, 25_012).await;
+    consume(&app, "acme", RUNS, 25_005).await;
     app.advance(TimeDelta::days(28));
     hear(&app, &app.razorpay().end_period(&scale)).await;
     app.advance(TimeDelta::hours(1));

@@ -1,10 +1,12 @@
 //! A customer who moves from Razorpay to Stripe keeps what was counted, and is never entitled twice.
 
 use chrono::TimeDelta;
+use plangate::providers::{CheckoutRequest, NewCustomer};
+use plangate::store::clock::Clock as _;
 use serde_json::{Value, json};
 
 use crate::provider_contract::{RazorpaySide, Side, StripeSide};
-use crate::support::app::TestApp;
+use crate::support::app::{PLAN_PRO, TestApp};
 use crate::support::steps::{assert_counters_equal_ledger, consume, count, usage_of};
 
 const RUNS: &str = "attribution_runs";
@@ -107,11 +109,52 @@ async fn who_moves_keeps_what_was_counted_and_pays_one_provider() {
 }
 
 #[actix_web::test]
-async fn who_pays_both_providers_at_once_is_given_the_lower_plan_back() {
+async fn a_checkout_at_one_provider_closes_the_one_at_the_other() {
     let app = both().await;
-    // Two tabs, one at each provider; both are paid before anything is heard.
     let rupees = checkout::<RazorpaySide>(&app, "pro").await;
     let dollars = checkout::<StripeSide>(&app, "scale").await;
+    let status = |id: &str| app.razorpay().subscription(id)["status"].clone();
+    assert_eq!(status(&rupees), "cancelled");
+    let again = checkout::<RazorpaySide>(&app, "pro").await;
+    assert_ne!(again, rupees);
+    let sessions = app.stripe().sessions();
+    let closed = sessions.iter().find(|session| session["id"] == *dollars);
+    assert_eq!(closed.unwrap()["status"], "expired");
+    assert_eq!(status(&again), "created");
+}
+
+/// Opens a checkout behind the service's back, as a call that began at the same time would have.
+async fn another_checkout<S: Side>(app: &TestApp, tier: &str, price: &str) -> String {
+    let provider = &app.context().storefront(S::NAME).unwrap().provider;
+    let payer = NewCustomer {
+        customer_id: "acme".to_owned(),
+        email: None,
+        name: None,
+        idempotency_key: "another customer".to_owned(),
+    };
+    let request = CheckoutRequest {
+        provider_customer_id: provider.create_customer(&payer).await.unwrap(),
+        base_price_id: price.to_owned(),
+        overage_price_id: None,
+        customer_id: "acme".to_owned(),
+        plan_tier: tier.to_owned(),
+        plan_version: 1,
+        success_url: "https://app.example.com/paid".to_owned(),
+        cancel_url: "https://app.example.com/plans".to_owned(),
+        trial_days: None,
+        promotion_codes: false,
+        starts_at: None,
+        begun_at: app.clock.now(),
+        idempotency_key: "another tab".to_owned(),
+    };
+    provider.create_checkout(&request).await.unwrap().id
+}
+
+#[actix_web::test]
+async fn who_pays_both_providers_at_once_is_given_the_lower_plan_back() {
+    let app = both().await;
+    let dollars = checkout::<StripeSide>(&app, "scale").await;
+    let rupees = another_checkout::<RazorpaySide>(&app, "pro", PLAN_PRO).await;
     let (_, of_razorpay) = RazorpaySide::pay(&app, &rupees);
     let (_, of_stripe) = StripeSide::pay(&app, &dollars);
     RazorpaySide::send(&app, &of_razorpay).await;
@@ -134,7 +177,7 @@ async fn who_pays_both_providers_at_once_is_given_the_lower_plan_back() {
 async fn of_equal_plans_the_older_one_stays_whoever_sells_it() {
     let app = both().await;
     let dollars = checkout::<StripeSide>(&app, "pro").await;
-    let rupees = checkout::<RazorpaySide>(&app, "pro").await;
+    let rupees = another_checkout::<RazorpaySide>(&app, "pro", PLAN_PRO).await;
     let (kept, of_stripe) = StripeSide::pay(&app, &dollars);
     app.advance(TimeDelta::seconds(1));
     let (_, of_razorpay) = RazorpaySide::pay(&app, &rupees);

@@ -5,6 +5,7 @@ mod order;
 mod patience;
 mod permutations;
 mod plan_in_force;
+mod refusals;
 mod table;
 
 use chrono::{DateTime, Utc};

@@ -151,8 +151,13 @@ async fn what_was_not_paid_cannot_go_back() {
         json!([]),
         json!([invoice(Value::Null, "issued", Value::Null)]),
     ] {
-        let (outcome, script) = given_back(RefundShare::Whole, vec![list(invoices)]).await;
-        assert_eq!((outcome, script.asked().len()), (Ok(false), 1));
+        let of = |paid: i64| ok(json!({"id": "sub_1", "status": "cancelled", "paid_count": paid}));
+        let unpaid = vec![list(invoices.clone()), of(0)];
+        let (outcome, script) = given_back(RefundShare::Whole, unpaid).await;
+        assert_eq!((outcome, script.asked().len()), (Ok(false), 2));
+        // What was paid must show some time: nobody's money is forgotten until then.
+        let (outcome, _) = given_back(RefundShare::Whole, vec![list(invoices), of(1)]).await;
+        assert!(outcome.unwrap_err().is_transient());
     }
 }
 
