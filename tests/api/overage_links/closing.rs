@@ -70,7 +70,7 @@ async fn what_a_period_owes_is_asked_for_with_one_link_after_its_end() {
     assert_eq!(
         warnings(&app).await,
         [format!(
-            "INR 990.02 is due for usage above your plan's limit. Pay at {url}"
+            "INR 990.02 is due for usage above your plan's limit. {url}"
         )]
     );
 

@@ -149,7 +149,10 @@ async fn warnings(app: &TestApp) -> Vec<String> {
     let warnings = shown["warnings"].as_array().unwrap().iter();
     warnings
         .filter(|warning| warning["kind"] == "overage_due")
-        .map(|warning| warning["message"].as_str().unwrap().to_owned())
+        .map(|warning| {
+            let word = |name: &str| warning[name].as_str().unwrap();
+            format!("{} {}", word("message"), word("url"))
+        })
         .collect()
 }
 

@@ -56,7 +56,7 @@ async fn a_payment_that_was_made_is_seen_before_its_webhook() {
 }
 
 #[actix_web::test]
-async fn a_wrong_signature_is_refused_and_counted() {
+async fn a_wrong_signature_is_refused() {
     let app = TestApp::with_razorpay().await;
     let id = order(&app, "acme", "pro").await;
     app.razorpay().pay_checkout(&id);
@@ -74,9 +74,6 @@ async fn a_wrong_signature_is_refused_and_counted() {
         let refused = verify(&app, &forged).await;
         refused.problem(400, "bad-signature");
     }
-    let figures = app.get("/metrics").send().await.text;
-    let counted = "plangate_webhook_signature_failures_total{provider=\"razorpay\"} 4\n";
-    assert!(figures.contains(counted), "{figures}");
     let seen = app.razorpay().requests_to(Endpoint::Subscription);
     assert_eq!(seen.len(), 0, "nothing is looked at for it");
     assert_eq!(runs(&app).await, 100);

@@ -19,17 +19,13 @@ async fn both() -> TestApp {
 /// A header that the provider would send with this body.
 fn signed(app: &TestApp, provider: ProviderName, body: &str) -> (&'static str, String) {
     use plangate::store::clock::Clock as _;
-    match provider {
-        ProviderName::Razorpay => (
-            "x-razorpay-signature",
-            fake_razorpay::sign(body, fake_razorpay::WEBHOOK_SECRET),
-        ),
-        _ => {
-            let secret = fake_stripe::WEBHOOK_SECRET;
-            let delivery = fake_stripe::sign(body.to_owned(), secret, app.clock.now());
-            ("stripe-signature", delivery.signature)
-        }
+    if provider == ProviderName::Razorpay {
+        let signature = fake_razorpay::sign(body, fake_razorpay::WEBHOOK_SECRET);
+        return ("x-razorpay-signature", signature);
     }
+    let secret = fake_stripe::WEBHOOK_SECRET;
+    let delivery = fake_stripe::sign(body.to_owned(), secret, app.clock.now());
+    ("stripe-signature", delivery.signature)
 }
 
 async fn send(

@@ -292,7 +292,7 @@ async fn a_successor_that_is_lost_after_the_end_was_sent_leaves_an_end() {
 }
 
 #[actix_web::test]
-async fn a_successor_whose_first_payment_fails_is_past_due() {
+async fn a_successor_whose_first_payment_fails_is_not_in_force() {
     let app = TestApp::with_razorpay().await;
     let (old, new) = planned_change(&app).await;
     app.advance(TimeDelta::days(30) + TimeDelta::hours(23));
@@ -302,7 +302,9 @@ async fn a_successor_whose_first_payment_fails_is_past_due() {
     app.razorpay().decline_payments(true);
     news(&app, &app.razorpay().begin(&new)).await;
     app.razorpay().decline_payments(false);
-    assert_eq!(stored(&app, &new).as_deref(), Some("past_due"));
+    // Nothing was paid for it: what the old plan allowed is left for the grace.
+    assert_eq!(stored(&app, &new).as_deref(), Some("incomplete"));
+    assert_eq!(standing(&app).await.0, "free");
     assert_eq!(billed(&app), std::slice::from_ref(&new));
     assert_eq!(refunds(&app), []);
     news(&app, &app.razorpay().pay_overdue(&new)).await;
