@@ -192,3 +192,76 @@ async fn of_equal_plans_the_older_one_stays_whoever_sells_it() {
     assert_eq!(app.razorpay().refunds().len(), 1);
     assert_eq!(decision(&app).await["limit"], 5000);
 }
+
+#[actix_web::test]
+async fn a_frontend_is_led_to_whoever_sells_and_no_address_is_needed_that_nobody_is_sent_to() {
+    let unset = [
+        "PLANGATE_RETURN_ORIGINS",
+        "PLANGATE_SUCCESS_URL",
+        "PLANGATE_CANCEL_URL",
+    ];
+    let app = unset
+        .iter()
+        .fold(TestApp::builder().with_razorpay(), |app, name| {
+            app.set(name, "")
+        });
+    let app = app.start().await;
+    consume(&app, "acme", RUNS, 85).await;
+    let shown = app.get("/plan-context?customer_id=acme").send().await.ok();
+    let way = &shown["upgrade"]["checkout"];
+    assert_eq!(way["body"]["provider"], "razorpay", "{shown}");
+    let checkout = app
+        .post(way["href"].as_str().unwrap())
+        .json(way["body"].clone());
+    let session = checkout.send().await.expect(201)["session_id"].clone();
+    let (_, events) = RazorpaySide::pay(&app, session.as_str().unwrap());
+    RazorpaySide::deliver(&app, &events).await;
+
+    let shown = app.get("/plan-context?customer_id=acme").send().await.ok();
+    assert_eq!(shown["manage_billing"], Value::Null);
+    let way = &shown["upgrade"]["checkout"];
+    let change = app
+        .post(way["href"].as_str().unwrap())
+        .json(way["body"].clone());
+    let change = change.send().await.ok();
+    assert!(change["checkout_url"].is_string(), "{change}");
+}
+
+#[actix_web::test]
+async fn who_owes_is_not_led_to_pages_that_there_are_not() {
+    let app = both().await;
+    let subscription = buy::<RazorpaySide>(&app, "pro").await;
+    app.advance(TimeDelta::days(31));
+    RazorpaySide::send(&app, &RazorpaySide::fail(&app, &subscription)).await;
+    settle(&app).await;
+    let order = json!({"customer_id": "acme", "plan_tier": "scale", "provider": "razorpay"});
+    let refused = app
+        .post("/billing/create-checkout")
+        .json(order)
+        .send()
+        .await;
+    let problem = refused.problem(409, "payment-due");
+    assert_eq!(problem.get("portal"), None, "{problem}");
+}
+
+#[actix_web::test]
+async fn whoever_changes_to_and_fro_has_one_quota() {
+    let app = both().await;
+    buy::<RazorpaySide>(&app, "scale").await;
+    consume(&app, "acme", RUNS, 4000).await;
+    for (tier, used) in [("pro", 4000), ("scale", 4000), ("pro", 4000)] {
+        app.advance(TimeDelta::hours(1));
+        let change = json!({"customer_id": "acme", "plan_tier": tier, "when": "now"});
+        let change = app.post("/billing/change-plan").json(change).send().await;
+        let (_, events) = RazorpaySide::agree_to_change(&app, &change.ok());
+        RazorpaySide::send(&app, &events).await;
+        settle(&app).await;
+        let now = decision(&app).await;
+        assert_eq!(
+            (&now["plan"]["tier"], &now["used"]),
+            (&json!(tier), &json!(used))
+        );
+        assert_eq!(paying(&app), 1);
+    }
+    assert_counters_equal_ledger(&app);
+}
