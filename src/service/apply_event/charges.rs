@@ -34,11 +34,17 @@ pub(super) async fn apply(
     let provider = storefront.provider.name();
     let charge = storefront.provider.charge(charge_id, &event.body).await?;
     let claim = event.claim.clone();
+    let mut found = whose(context, provider, charge.clone()).await?;
+    if let (None, PaidFor::Subscription(id)) = (&found.customer, &charge.paid_for) {
+        // The news of the money was quicker than any of the subscription, which names its customer.
+        refresh(context, storefront, id, Errand::unasked()).await?;
+        found = whose(context, provider, charge.clone()).await?;
+    }
     let Whose {
         customer,
         paid_for,
         is_stored,
-    } = whose(context, provider, charge.clone()).await?;
+    } = found;
     let customer = match (customer, &charge.paid_for) {
         (Some(customer), _) => customer,
         (None, PaidFor::Subscription(_) | PaidFor::Unknown) => return Err(NotApplied::Unowned),
