@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod api_key;
+pub mod billed;
 pub mod catalogue;
 pub mod decision;
 pub mod duplicates;

@@ -20,11 +20,12 @@ use super::responses::{AuthErrors, CustomerErrors, DatabaseErrors, QueryErrors};
 use super::subscription_view::{GraceView, SubscriptionView};
 use super::usage::UsageMetric;
 use crate::domain::actor::Actor;
+use crate::domain::billed::Billed;
 use crate::domain::catalogue::Price;
 use crate::domain::decision::{Decision, Limit, Reason};
 use crate::domain::permission::Permission;
 use crate::domain::provider_event::ProviderName;
-use crate::domain::subscription::{Access, Subscription, SubscriptionStatus};
+use crate::domain::subscription::Subscription;
 use crate::meter::{self, Snapshot};
 use crate::service::billing::has_pages;
 use crate::service::checkout::is_mere_session;
@@ -392,22 +393,10 @@ fn seller(context: &Context, subscriptions: &[Subscription], tier: &str) -> Opti
 
 /// Where another plan is bought: as a change of the subscription that is paid, else by a checkout. `None`: something is due first.
 fn way_to_buy(subscriptions: &[Subscription], now: DateTime<Utc>) -> Option<&'static str> {
-    use SubscriptionStatus as S;
-    let (mut live, mut due) = (false, false);
-    for subscription in subscriptions
-        .iter()
-        .filter(|subscription| subscription.provider != ProviderName::Manual)
-    {
-        match subscription.status {
-            // One whose known end has passed is over, although the provider's word of it is still to come.
-            S::Trialing | S::Active => live |= subscription.access(now) == Access::Live,
-            S::PastDue | S::Unpaid | S::Incomplete | S::Paused => due = true,
-            S::Canceled | S::IncompleteExpired | S::Expired => {}
-        }
-    }
-    match (live, due) {
-        (true, _) => Some("/billing/change-plan"),
-        (false, true) => None,
-        (false, false) => Some(CREATE_CHECKOUT),
+    let Billed { live, due } = Billed::of(subscriptions, now);
+    match (live.is_empty(), due) {
+        (false, _) => Some("/billing/change-plan"),
+        (true, Some(_)) => None,
+        (true, None) => Some(CREATE_CHECKOUT),
     }
 }

@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::CheckoutError;
+use crate::domain::billed::Billed;
 use crate::domain::provider_event::ProviderName;
-use crate::domain::subscription::{Access, Subscription, SubscriptionStatus};
+use crate::domain::subscription::{Subscription, SubscriptionStatus};
 use crate::store::subscription_endings::Noted;
 
 /// Refuses what would lead to a second subscription. What an operator granted stands in nobody's way: it is how a customer is
@@ -15,29 +16,16 @@ pub(super) fn may_buy(
     with_pages: &[ProviderName],
     now: DateTime<Utc>,
 ) -> Result<(), CheckoutError> {
-    use SubscriptionStatus as S;
-    let (mut same, mut other, mut due) = (false, false, None);
-    for subscription in subscriptions
+    let Billed { live, due } = Billed::of(subscriptions, now);
+    if live
         .iter()
-        .filter(|subscription| subscription.provider != ProviderName::Manual)
+        .any(|subscription| subscription.plan.tier == tier)
     {
-        match subscription.status {
-            S::Trialing | S::Active => {
-                // One whose known end has passed is over, although the provider's word of it is still to come.
-                let live = subscription.access(now) == Access::Live;
-                same |= live && subscription.plan.tier == tier;
-                other |= live && subscription.plan.tier != tier;
-            }
-            S::PastDue | S::Unpaid | S::Incomplete | S::Paused => due = Some(subscription.provider),
-            S::Canceled | S::IncompleteExpired | S::Expired => {}
-        }
-    }
-    if same {
         Err(CheckoutError::AlreadySubscribed)
-    } else if other {
+    } else if !live.is_empty() {
         Err(CheckoutError::UseChangePlan)
-    } else if let Some(provider) = due {
-        let portal = with_pages.contains(&provider);
+    } else if let Some(subscription) = due {
+        let portal = with_pages.contains(&subscription.provider);
         Err(CheckoutError::PaymentDue { portal })
     } else {
         Ok(())
@@ -97,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::domain::payment::{EndingReason, EndingState};
-    use crate::domain::subscription::{PlanRef, PlannedChange};
+    use crate::domain::subscription::{Access, PlanRef, PlannedChange};
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()

@@ -121,6 +121,7 @@ async fn a_customer_lives_through_everything_in_rupees() {
     assert_eq!(in_force(&app).await, "pro active subscription");
 
     consume(&app, "acme", RUNS, 7).await;
+    app.advance(TimeDelta::days(1));
 
     // Upgrade: nothing changes before the new plan is paid, then the old one ends and its unused part goes back.
     let change = ask(&app, "change-plan", json!({"plan_tier": "scale"}))
